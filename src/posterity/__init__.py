@@ -1,0 +1,84 @@
+"""Posterity: Bayesian neural networks. A model is a net, a prior and a likelihood."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from posterity import data, likelihoods, metrics, nets, plots, priors
+    from posterity.inference.fit import fit
+    from posterity.inference.map import MAP
+    from posterity.inference.mcmc.nuts import NUTS
+    from posterity.inference.sgmcmc.sgld import SGLD
+    from posterity.inference.vi.advi import ADVI
+    from posterity.model import Model
+    from posterity.posterior.elbo import elbo
+    from posterity.posterior.posterior import Posterior
+    from posterity.posterior.predictive import Predictive
+    from posterity.posterior.store import load
+    from posterity.prior_predictive import prior_predictive
+    from posterity.report import report
+
+# Names are imported when first used: `import posterity` and the command line start at once, and
+# what needs an extra is needed only by those who use it.
+_MODULES = {
+    "data": "posterity.data",
+    "likelihoods": "posterity.likelihoods",
+    "metrics": "posterity.metrics",
+    "nets": "posterity.nets",
+    "plots": "posterity.plots",
+    "priors": "posterity.priors",
+}
+_NAMES = {
+    "ADVI": "posterity.inference.vi.advi",
+    "MAP": "posterity.inference.map",
+    "Model": "posterity.model",
+    "NUTS": "posterity.inference.mcmc.nuts",
+    "Posterior": "posterity.posterior.posterior",
+    "Predictive": "posterity.posterior.predictive",
+    "SGLD": "posterity.inference.sgmcmc.sgld",
+    "elbo": "posterity.posterior.elbo",
+    "fit": "posterity.inference.fit",
+    "load": "posterity.posterior.store",
+    "prior_predictive": "posterity.prior_predictive",
+    "report": "posterity.report",
+}
+
+__all__ = [
+    "ADVI",
+    "MAP",
+    "NUTS",
+    "SGLD",
+    "Model",
+    "Posterior",
+    "Predictive",
+    "data",
+    "elbo",
+    "fit",
+    "likelihoods",
+    "load",
+    "metrics",
+    "nets",
+    "plots",
+    "prior_predictive",
+    "priors",
+    "report",
+]
+
+__version__ = "0.1.0.dev0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        found = importlib.import_module(_MODULES[name])
+    elif name in _NAMES:
+        found = getattr(importlib.import_module(_NAMES[name]), name)
+    else:
+        raise AttributeError(f"module 'posterity' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,43 @@
+"""The persistent compilation cache: a second process starts faster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import platformdirs
+
+VARIABLE = "POSTERITY_CACHE"
+
+
+def cache_folder() -> Path | None:
+    """Where compiled loops are kept: the user's cache folder, `POSTERITY_CACHE`, or nowhere.
+
+    ``POSTERITY_CACHE=off`` switches the cache off; any other value is the folder to use.
+    """
+    given = os.environ.get(VARIABLE, "")
+    if given.lower() in ("off", "0", "no", "false"):
+        return None
+    return Path(given) if given else Path(platformdirs.user_cache_dir("posterity")) / "compiled"
+
+
+def use_compilation_cache() -> None:
+    """Have JAX keep compiled loops on disk, unless the user has set up a cache or said no.
+
+    JAX has one cache per process, so this is a process-wide setting; it is made at the first fit
+    or prediction and never at import.
+    """
+    folder = cache_folder()
+    if folder is None or jax.config.jax_compilation_cache_dir is not None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # A read-only home is no reason to fail; compilation is then only slower.
+    from jax.experimental.compilation_cache import compilation_cache
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    # JAX decides once, at its first compilation, whether there is a cache.
+    compilation_cache.reset_cache()

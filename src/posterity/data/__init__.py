@@ -1,0 +1,1 @@
+"""Data: what is handed out in batches, and where example data come from."""

@@ -1,0 +1,228 @@
+"""Data in memory: checked once, then batches drawn inside the compiled loop."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterity.dtypes import float_dtype, largest_magnitude
+from posterity.likelihoods import AbstractLikelihood
+from posterity.target import Batch
+
+REAL_KINDS = "fiub"
+
+
+class Order(NamedTuple):
+    """Where a run is in its data; all that is needed to go on from there.
+
+    Attributes:
+        epoch: number of finished passes over the data.
+        offset: rows of the current pass that have been used.
+        rows: the row numbers of this pass and of the next, (2 N,); empty for full batches.
+    """
+
+    epoch: jax.Array
+    offset: jax.Array
+    rows: jax.Array
+
+
+class Batches(eqx.Module):
+    """All rows of the data, handed out in batches without replacement.
+
+    The rows form a stream: a random permutation of all N rows, then another, and so on. Batch t is
+    rows tB … (t+1)B − 1 of the stream. So every pass uses every row exactly once, every batch has
+    exactly B rows (one may end a pass and begin the next), and N/B is always the right scale.
+
+    Args:
+        x: inputs (N, ...). y: targets (N,) or (N, targets). batch_size: B, or None for all rows.
+    """
+
+    x: jax.Array
+    y: jax.Array
+    batch_size: int | None = eqx.field(static=True)
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return self.x.shape[0]
+
+    @property
+    def full(self) -> Batch:
+        """All rows as one batch."""
+        return Batch(self.x, self.y)
+
+    def start(self, key: jax.Array) -> Order:
+        """The beginning of the stream of `key`."""
+        zero = jnp.zeros((), jnp.int32)
+        if self.batch_size is None:
+            return Order(zero, zero, jnp.zeros(0, jnp.int32))
+        rows = jnp.concatenate([self._permutation(key, 0), self._permutation(key, 1)])
+        return Order(zero, zero, rows)
+
+    def left(self, order: Order) -> jax.Array:
+        """How many batches begin before the current pass is used up."""
+        if self.batch_size is None:
+            return jnp.array(jnp.iinfo(jnp.int32).max, jnp.int32)
+        return -(-(self.rows - order.offset) // self.batch_size)
+
+    def batch(self, order: Order, index: jax.Array) -> Batch:
+        """The batch `index` steps on from `order`; `index` must be below `left(order)`."""
+        if self.batch_size is None:
+            return self.full
+        start = order.offset + index * self.batch_size
+        rows = jax.lax.dynamic_slice(order.rows, (start,), (self.batch_size,))
+        return Batch(self.x[rows], self.y[rows])
+
+    def advance(self, key: jax.Array, order: Order, steps: jax.Array) -> Order:
+        """The order after `steps` ≤ `left(order)` batches; draws a permutation at a pass's end."""
+        if self.batch_size is None:
+            return order
+        offset = order.offset + steps * self.batch_size
+        finished = offset >= self.rows
+
+        def turn_over() -> jax.Array:
+            later = self._permutation(key, order.epoch + 2)
+            return jnp.concatenate([order.rows[self.rows :], later])
+
+        rows = jax.lax.cond(finished, turn_over, lambda: order.rows)
+        step = finished.astype(jnp.int32)
+        return Order(order.epoch + step, offset - self.rows * step, rows)
+
+    def _permutation(self, key: jax.Array, epoch: Any) -> jax.Array:
+        shuffled = jax.random.permutation(jax.random.fold_in(key, epoch), self.rows)
+        return shuffled.astype(jnp.int32)
+
+
+def as_batches(data: Any, likelihood: AbstractLikelihood, batch_size: int | None) -> Batches:
+    """Check data once and put it where the compiled loop can use it.
+
+    Args:
+        data: a pair ``(x, y)`` of NumPy, JAX or pandas arrays; x (N, ...), y (N,) or (N, targets).
+        likelihood: says which targets are possible.
+        batch_size: rows per step, 1 … N; None for all.
+
+    Raises:
+        TypeError: `data` is no pair, or an array holds no numbers.
+        ValueError: NaN or infinite values, wrong rank or length, no rows, targets outside the
+            likelihood's support, or a batch size out of range. The message names the argument,
+            the first bad index and the remedy.
+    """
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise TypeError(
+            f"data: expected a pair (x, y) of arrays, got {type(data).__name__}"
+            + (f" of length {len(data)}." if isinstance(data, (tuple, list)) else ".")
+        )
+    x = as_inputs(data[0])
+    y = as_targets(data[1], likelihood)
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(
+            f"data: x has {x.shape[0]} rows and y has {y.shape[0]}; the first row without a "
+            f"partner is {min(x.shape[0], y.shape[0])}. They must describe the same rows."
+        )
+    if batch_size is not None:
+        if not isinstance(batch_size, (int, np.integer)) or not 1 <= batch_size <= x.shape[0]:
+            raise ValueError(
+                f"batch_size: must be a whole number from 1 to the {x.shape[0]} rows of the data, "
+                f"not {batch_size!r}; leave it out to use all rows in every step."
+            )
+        batch_size = None if batch_size == x.shape[0] else int(batch_size)
+    return Batches(jnp.asarray(x), jnp.asarray(y), batch_size)
+
+
+def as_inputs(x: Any, name: str = "x") -> np.ndarray:
+    """Inputs as a finite array (rows, ...) in the library's precision.
+
+    Raises:
+        TypeError, ValueError: as `as_batches`.
+    """
+    array = _as_numbers(x, name)
+    if array.ndim < 2:
+        raise ValueError(
+            f"{name}: expected rows of inputs, shape (rows, columns, ...), got shape {array.shape}. "
+            f"For one input column use {name}[:, None]; for one row use {name}[None]."
+        )
+    if 0 in array.shape:
+        raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")
+    return _as_finite(array, name)
+
+
+def as_targets(
+    y: Any, likelihood: AbstractLikelihood, name: str = "y", *, one_class: bool = False
+) -> np.ndarray:
+    """Targets as an array in the likelihood's dtype, checked against its support.
+
+    Args:
+        one_class: whether labels may all be the same, as in a test set.
+
+    Raises:
+        TypeError, ValueError: as `as_batches`.
+    """
+    array = _as_numbers(y, name)
+    classes = likelihood.kind == "classification"
+    if array.ndim != 1 and (classes or array.ndim != 2):
+        column = f" Use {name}[:, 0]." if array.ndim == 2 and array.shape[1] == 1 else ""
+        onehot = f" For one-hot rows use {name}.argmax(1)." if classes and array.ndim == 2 else ""
+        wanted = "(rows,)" if classes else "(rows,) or (rows, targets)"
+        raise ValueError(
+            f"{name}: expected shape {wanted}, got {array.shape}.{column or onehot}"
+        )
+    if 0 in array.shape:
+        raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")
+    array = _as_finite(array, name)
+    likelihood.check(array)
+    if classes and not one_class and (array == array[0]).all():
+        raise ValueError(
+            f"{name}: all {array.size} labels are {int(array[0])} (first at {name}[0]). One class "
+            "teaches nothing about the boundary: add rows of another class."
+        )
+    return array.astype(likelihood.target_dtype)
+
+
+def _as_numbers(given: Any, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(given)
+    except Exception as error:
+        raise TypeError(
+            f"{name}: it cannot be made an array ({error}); rows must have one length."
+        ) from error
+    if array.dtype.kind in REAL_KINDS:
+        return array
+    if array.dtype.kind in "OUS":
+        return _from_objects(array, name)
+    raise TypeError(
+        f"{name}: dtype {array.dtype} holds no real numbers; convert it with {name}.astype(float)."
+    )
+
+
+def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
+    """Objects that are all real numbers as floats; anything else is refused by index."""
+    for index, value in np.ndenumerate(array):
+        if not isinstance(value, (int, float, np.integer, np.floating, np.bool_)):
+            where = ", ".join(map(str, index))
+            raise TypeError(
+                f"{name}[{where}] = {value!r} is not a number (dtype {array.dtype}). Encode "
+                "categories as numbers, and drop or impute missing values."
+            )
+    return array.astype(np.float64)
+
+
+def _as_finite(array: np.ndarray, name: str) -> np.ndarray:
+    """`array` in the library's float type, with no NaN, no infinity and no number it cannot square."""
+    if array.dtype.kind != "f":
+        return array.astype(float_dtype())
+    limit = largest_magnitude()
+    # One pass and no temporary of the array's size where all is well.
+    if not (array.min() >= -limit and array.max() <= limit):
+        bad = ~(np.abs(array) <= limit)
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        where, value = ", ".join(map(str, first)), array[first]
+        if np.isfinite(value):
+            what = f"is too large for {np.dtype(float_dtype()).name} arithmetic: standardise {name}"
+        else:
+            what = "is not finite: drop or impute such rows"
+        raise ValueError(f"{name}[{where}] = {value} {what}. ({bad.sum()} such values.)")
+    return array.astype(float_dtype(), copy=False)

@@ -1,0 +1,22 @@
+"""Checks of the numbers that users give to methods."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+
+def check_counts(method: str, **counts: int | None) -> None:
+    """Refuse a count that is not a whole number from 1; None means "not given"."""
+    for name, value in counts.items():
+        if value is None:
+            continue
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{method}: {name} must be a whole number from 1, not {value!r}.")
+
+
+def check_positive(method: str, **values: float) -> None:
+    """Refuse a number that is not positive and finite."""
+    for name, value in values.items():
+        if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+            raise ValueError(f"{method}: {name} must be positive and finite, not {value!r}.")

@@ -1,0 +1,173 @@
+"""fit: a method turns a model and data into a posterior."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from posterity.cache import use_compilation_cache
+from posterity.data.batches import Batches, as_batches
+from posterity.diagnostics import Code, Result
+from posterity.inference.method import AbstractMethod
+from posterity.inference.progress import Bar
+from posterity.inference.run import Finished, Watcher, run
+from posterity.inference.start import Init, start_points
+from posterity.model import Model
+from posterity.posterior.history import History
+from posterity.posterior.posterior import Posterior
+from posterity.target import Target
+
+
+def fit(
+    model: Model,
+    data: Any,
+    method: AbstractMethod,
+    *,
+    seed: int = 0,
+    progress: bool | None = None,
+    init: Init = "net",
+) -> Posterior:
+    """Fit a model to data by a method.
+
+        posterior(θ) ∝ prior(θ) ∏ᵢ p(yᵢ | xᵢ, θ)
+
+    Args:
+        model: net, prior and likelihood.
+        data: a pair ``(x, y)`` of NumPy, JAX or pandas arrays: x (rows, ...), y (rows,) or
+            (rows, targets). They are checked once, here.
+        method: `ADVI`, `MAP`, `NUTS`, `SGLD`.
+        seed: the run's random seed; the same seed gives the same posterior.
+        progress: show a progress bar; None shows one on a terminal.
+        init: where to start: ``"net"`` (the net's own initial weights), ``"prior"``, θ as an
+            array, named parameters as a dictionary, or a `Posterior`.
+
+    Returns:
+        The posterior. `posterior.result` says how the run ended and what to beware of; an
+        interrupted run (Ctrl-C) returns what was fitted so far.
+
+    Raises:
+        TypeError, ValueError: an argument is not what it must be; the message names it, the first
+            bad index and the remedy. Also where no finite step can be made from the start.
+
+    >>> import numpy as np, posterity as po
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> model = po.Model(po.nets.MLP(1, [5], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
+    >>> posterior = po.fit(model, (x, np.sin(x[:, 0])), po.ADVI(steps=1_000), progress=False)
+    >>> posterior.predict(x).mean.shape
+    (50,)
+    """
+    if not isinstance(model, Model):
+        raise TypeError(f"model: expected a po.Model, got {type(model).__name__}.")
+    if not isinstance(method, AbstractMethod):
+        raise TypeError(
+            f"method: expected a method such as po.ADVI(), got {type(method).__name__}."
+        )
+    use_compilation_cache()
+    batches = as_batches(data, model.likelihood, method.batch_size)
+    target = Target.build(model, batches.x.shape[1:], batches.y.shape[1:], batches.rows)
+    keys, thetas = start_points(
+        init, target, seed, range(method.chains), method.start_count(target)
+    )
+    began = time.perf_counter()
+    finished = run(method, target, batches, keys, thetas, _watcher(method, progress))
+    seconds = time.perf_counter() - began
+    _refuse_hopeless(finished, target, batches, thetas)
+    return _wrap(method, target, finished, seed, seconds)
+
+
+def _watcher(method: AbstractMethod, progress: bool | None) -> Watcher:
+    if progress is None:
+        progress = os.isatty(2)
+    return Bar(type(method).__name__, method.figure) if progress else Watcher()
+
+
+def _refuse_hopeless(
+    finished: Finished, target: Target, batches: Batches, thetas: jax.Array
+) -> None:
+    """Raise where the very first steps all failed: there is no posterior to return."""
+    if not finished.lost or any(s.info["ok"].any() for s in finished.stretches):
+        return
+    theta = thetas[0, 0]
+    log_prior = float(target.log_prior(theta))
+    each = np.asarray(target.log_likelihood(theta, batches.full))
+    if not np.isfinite(log_prior):
+        why = f"the log prior there is {log_prior}"
+    elif not np.isfinite(each).all():
+        first = int(np.argwhere(~np.isfinite(each))[0, 0])
+        why = f"the log likelihood of row {first} there is {each[first]}"
+    else:
+        why = "the gradient there is not finite"
+    raise ValueError(
+        f"init: no finite step could be made from the start; {why}. Standardise x and y, "
+        'choose tighter priors, or start elsewhere (init="prior", or your own θ).'
+    )
+
+
+def _wrap(
+    method: AbstractMethod, target: Target, finished: Finished, seed: int, seconds: float
+) -> Posterior:
+    history, draws = _history(method, finished)
+    distribution = method.finish(target, finished.state, draws, finished.memory)
+    settings = {
+        "method": type(method).__name__,
+        **{name: _plain(value) for name, value in vars(method).items()},
+        "seed": int(seed),
+        "steps_made": finished.steps,
+        "seconds": seconds,
+    }
+    result = _result(method, finished, history, draws)
+    return Posterior(target, distribution, history, settings, result)
+
+
+def _history(method: AbstractMethod, finished: Finished) -> tuple[History, np.ndarray | None]:
+    """What the kept steps reported, and the kept draws."""
+    kept = [stretch for stretch in finished.stretches if stretch.kept]
+    names = kept[0].info if kept else {}
+    skip = method.warmup if method.collects else 0
+    info = {
+        name: np.concatenate([stretch.info[name] for stretch in kept], axis=1)[:, skip:]
+        for name in names
+    }
+    drawn = [stretch.draws for stretch in kept if stretch.draws is not None]
+    single = not method.collects
+    fields = {name: values[0] if single else values for name, values in info.items()}
+    return History(fields), np.concatenate(drawn, axis=1) if drawn else None
+
+
+def _result(
+    method: AbstractMethod, finished: Finished, history: History, draws: np.ndarray | None
+) -> Result:
+    failures = sum(int((~stretch.info["ok"]).sum()) for stretch in finished.stretches)
+    warnings = []
+    if failures:
+        warnings.append(
+            f"{failures} of {finished.steps} steps were not finite; they were not made, and the "
+            "step size was halved each time. Standardise the data or tighten the priors."
+        )
+    steps = f"{finished.steps:,} steps"
+    if finished.lost:
+        code, message = Code.FAILED, (
+            f"After {steps} no finite step could be made any more; the last finite state is kept. "
+            "Lower the step size, standardise the data or tighten the priors."
+        )
+    elif finished.interrupted:
+        code, message = Code.INTERRUPTED, f"Interrupted after {steps}; what was fitted is kept."
+    elif finished.converged:
+        code, message = Code.CONVERGED, f"Converged after {steps}."
+    else:
+        code, message = Code.COMPLETED, f"All {steps} were made."
+    fields = {name: np.atleast_2d(values) for name, values in history.fields.items()}
+    if fields and next(iter(fields.values())).size:
+        warnings += method.advice(fields, draws)
+    return Result(code, message, tuple(warnings))
+
+
+def _plain(value: Any) -> Any:
+    """A setting as plain data for files and reports."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return "given by the user"

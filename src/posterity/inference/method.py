@@ -1,0 +1,125 @@
+"""The contract that every inference method keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from posterity.posterior.distributions import AbstractDistribution
+from posterity.target import Batch, Target
+
+State = Any
+Info = Any
+
+
+@dataclasses.dataclass
+class Review:
+    """What a method decides between two stretches of its run.
+
+    Attributes:
+        state: where the next stretch starts.
+        steps: its length; 0 ends the run.
+        memory: whatever the method wants back at the next review; arrays, numbers and containers.
+        converged: whether the run ends because the method's own criterion is met.
+    """
+
+    state: State
+    steps: int
+    memory: Any = None
+    converged: bool = False
+
+
+@dataclasses.dataclass
+class Stretch:
+    """One finished stretch of a run: what each of its steps reported.
+
+    Attributes:
+        info: field → array with axes (chain, step).
+        draws: kept θ with axes (chain, draw, D), or None.
+        kept: False once the method has dropped this stretch from its history.
+    """
+
+    info: dict[str, np.ndarray]
+    draws: np.ndarray | None
+    kept: bool = True
+
+
+class AbstractMethod:
+    """An inference method: frozen settings, and four pure functions of them.
+
+    One file holds one method, in this order: the settings (a frozen dataclass, what users
+    construct), the state, `init`, `step`; then `review` and `finish` where they are needed.
+    `init` and `step` are pure and jittable. State and info keep their structure, shapes and dtypes.
+    Info is a flat NamedTuple of scalars with at least `ok`, which is False where the step could not
+    be made; the loop then goes on from `retreat(old state)`.
+
+    Attributes:
+        figure: the info field that the progress bar shows.
+        collects: whether the draws of θ are the result.
+        chains, warmup, thin: how many chains; steps before the first kept draw; steps per draw.
+        batch_size: rows per step, or None for all.
+    """
+
+    figure: ClassVar[str]
+    collects: ClassVar[bool] = False
+    batch_size: int | None = None
+    chains: int = 1
+    warmup: int = 0
+    thin: int = 1
+
+    @property
+    @abstractmethod
+    def total_steps(self) -> int:
+        """How many steps the run has at most."""
+
+    @abstractmethod
+    def init(self, key: jax.Array, target: Target, theta: jax.Array) -> State:
+        """The state before the first step, from a start θ (D,)."""
+
+    @abstractmethod
+    def step(
+        self, key: jax.Array, target: Target, state: State, batch: Batch
+    ) -> tuple[State, Info]:
+        """One step: the next state and what an observer wants to know of it."""
+
+    @abstractmethod
+    def theta(self, state: State) -> jax.Array:
+        """The current θ (D,) of a state."""
+
+    def retreat(self, state: State) -> State:
+        """The state to try again from after a step that was not finite."""
+        return state
+
+    def start_count(self, target: Target) -> int:
+        """How many start points `fit` should prepare for every chain."""
+        return 1
+
+    def review(
+        self, target: Target, states: list[State], done: list[Stretch], memory: Any
+    ) -> Review:
+        """Called before the first stretch and after each; by default there is one stretch.
+
+        Args:
+            target: the target.
+            states: the prepared start states (first call), or the state reached (later calls).
+            done: the stretches so far; a review may set `kept` on them.
+            memory: what the last review wanted back.
+
+        The buffers of a state are given to the next stretch: keep a copy (`jax.device_get`) of a
+        state that is wanted later.
+        """
+        return Review(states[0], 0 if done else self.total_steps)
+
+    @abstractmethod
+    def finish(
+        self, target: Target, state: State, draws: np.ndarray | None, memory: Any
+    ) -> AbstractDistribution:
+        """The posterior over θ that the run has found; also of an interrupted run."""
+
+    def advice(self, info: dict[str, np.ndarray], draws: np.ndarray | None) -> list[str]:
+        """Warnings about a finished run, as sentences of advice."""
+        return []

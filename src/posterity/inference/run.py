@@ -1,0 +1,280 @@
+"""The one compiled loop that all methods share.
+
+Hundreds of steps run per dispatch. Between dispatches, several times a second, the loop shows its
+progress, listens for an interruption and looks for trouble.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterity.data.batches import Batches, Order
+from posterity.inference.interrupt import Interrupt
+from posterity.inference.method import AbstractMethod, Review, Stretch
+from posterity.target import Target
+
+DISPATCH_SECONDS = 0.2
+MOST_STEPS = 8_192  # per dispatch: the length of the buffers that steps report into
+MOST_BYTES = 64 * 2**20  # of kept draws per dispatch
+GIVE_UP_AFTER = 60  # failed steps in a row; each halves the step, so 60 leave nothing to try
+
+
+class Loop(NamedTuple):
+    """All that a run needs to go on: nothing else has to be remembered.
+
+    Attributes:
+        keys: one key per chain. steps: steps made so far. order: position in the data, per chain.
+        state: the method's state, per chain. failed: failed steps in a row, per chain.
+    """
+
+    keys: jax.Array
+    steps: jax.Array
+    order: Order
+    state: Any
+    failed: jax.Array
+
+
+class Finished(NamedTuple):
+    """What a run leaves behind."""
+
+    state: Any
+    stretches: list[Stretch]
+    memory: Any
+    converged: bool
+    interrupted: bool
+    lost: bool
+    steps: int
+
+
+@eqx.filter_jit
+def prepare(
+    method: AbstractMethod,
+    target: Target,
+    batches: Batches,
+    keys: jax.Array,
+    thetas: jax.Array,
+) -> tuple[Loop, list[Any]]:
+    """The loop before its first step, and a state for every start.
+
+    Args:
+        keys: one per chain. thetas: starts (start, chain, D).
+    """
+
+    def order(key: jax.Array) -> Order:
+        return batches.start(_data_key(key))
+
+    def state(key: jax.Array, theta: jax.Array) -> Any:
+        return method.init(_start_key(key), target, theta)
+
+    states = [jax.vmap(state)(keys, thetas[start]) for start in range(thetas.shape[0])]
+    zero = jnp.zeros((), jnp.int32)
+    failed = jnp.zeros(keys.shape[0], jnp.int32)
+    return Loop(keys, zero, jax.vmap(order)(keys), states[0], failed), states
+
+
+@eqx.filter_jit(donate="all-except-first")
+def dispatch(
+    fixed: tuple[AbstractMethod, Target, Batches, int, bool], loop: Loop, steps: jax.Array
+) -> tuple[Loop, Any, jax.Array | None]:
+    """Make `steps` steps; the number is an argument, so one compilation serves every dispatch.
+
+    Returns:
+        The loop, the info of every step (chain, room, …), and the kept θ (chain, room / thin, D).
+    """
+    method, target, batches, room, together = fixed
+    over_chains = _over_chains(loop.keys.shape[0], together)
+
+    def one_chain(key: jax.Array, order: Order, state: Any, failed: jax.Array) -> Any:
+        info = eqx.filter_eval_shape(
+            method.step, key, target, state, batches.batch(order, steps)
+        )[1]
+        infos = jax.tree.map(lambda leaf: jnp.zeros((room, *leaf.shape), leaf.dtype), info)
+        theta = eqx.filter_eval_shape(method.theta, state)
+        draws = (
+            jnp.zeros((room // method.thin, *theta.shape), theta.dtype) if method.collects else None
+        )
+
+        def step(index: jax.Array, at: jax.Array, carry: Any, order: Order) -> Any:
+            state, failed, infos, draws = carry
+            batch = batches.batch(order, index - at)
+            step_key = jax.random.fold_in(key, loop.steps + index)
+            stepped, info = method.step(step_key, target, state, batch)
+            state = jax.tree.map(
+                lambda new, old: jnp.where(info.ok, new, old), stepped, method.retreat(state)
+            )
+            failed = jnp.where(info.ok, 0, failed + 1)
+            infos = jax.tree.map(lambda room, value: room.at[index].set(value), infos, info)
+            if draws is not None:
+                draws = draws.at[index // method.thin].set(method.theta(state))
+            return state, failed, infos, draws
+
+        def one_pass(carry: Any) -> Any:
+            # The row order is constant within a pass over the data, so it stays out of the inner
+            # loop's carry, which would copy it in every step.
+            done, order, inner = carry
+            count = jnp.minimum(batches.left(order), steps - done)
+            inner = jax.lax.fori_loop(
+                done, done + count, lambda index, inner: step(index, done, inner, order), inner
+            )
+            return done + count, batches.advance(_data_key(key), order, count), inner
+
+        start = (jnp.zeros((), jnp.int32), order, (state, failed, infos, draws))
+        _, order, inner = jax.lax.while_loop(lambda carry: carry[0] < steps, one_pass, start)
+        return order, *inner
+
+    order, state, failed, infos, draws = over_chains(one_chain)(
+        loop.keys, loop.order, loop.state, loop.failed
+    )
+    return Loop(loop.keys, loop.steps + steps, order, state, failed), infos, draws
+
+
+def _over_chains(chains: int, together: bool) -> Callable[[Callable], Callable]:
+    """Map over the chain axis: all in step with `vmap`, or one after the other with `lax.map`."""
+    if chains > 1 and together:
+        return jax.vmap
+    if chains > 1:
+        return lambda f: lambda *args: jax.lax.map(lambda given: f(*given), args)
+
+    def alone(f: Callable) -> Callable:
+        # A chain axis of one would turn every product into a batched one.
+        def mapped(*args: Any) -> Any:
+            out = f(*jax.tree.map(lambda leaf: leaf[0], args))
+            return jax.tree.map(lambda leaf: leaf[None], out)
+
+        return mapped
+
+    return alone
+
+
+def _data_key(key: jax.Array) -> jax.Array:
+    return jax.random.fold_in(key, 2**31)
+
+
+def _start_key(key: jax.Array) -> jax.Array:
+    return jax.random.fold_in(key, 2**31 + 1)
+
+
+class Watcher:
+    """What a run tells while it goes on; `progress.Bar` shows it."""
+
+    def start(self, total: int) -> None:
+        """Before the first step."""
+
+    def update(self, steps: int, figure: float, failures: int) -> None:
+        """After a dispatch: steps made so far, the method's figure, failed steps so far."""
+
+    def stop(self) -> None:
+        """After the last step, whatever happened."""
+
+
+def run(
+    method: AbstractMethod,
+    target: Target,
+    batches: Batches,
+    keys: jax.Array,
+    thetas: jax.Array,
+    watcher: Watcher,
+) -> Finished:
+    """Run `method` from its starts to its end, its convergence, an interruption or failure."""
+    loop, states = prepare(method, target, batches, keys, thetas)
+    stretches: list[Stretch] = []
+    memory: Any = None
+    runner = _Runner(method, target, batches, watcher)
+    watcher.start(method.total_steps)
+    try:
+        with Interrupt() as interrupt:
+            review = method.review(target, states, stretches, None)
+            while review.steps > 0:
+                memory = review.memory
+                loop = loop._replace(state=review.state)
+                loop, stretch = runner.stretch(loop, review.steps, interrupt)
+                stretches.append(stretch)
+                if interrupt.asked or runner.lost:
+                    review = Review(loop.state, 0, memory)
+                else:
+                    review = method.review(target, [loop.state], stretches, memory)
+    finally:
+        watcher.stop()
+    memory = review.memory if review.memory is not None else memory
+    return Finished(
+        review.state,
+        stretches,
+        memory,
+        review.converged,
+        interrupt.asked,
+        runner.lost,
+        int(loop.steps),
+    )
+
+
+class _Runner:
+    """Makes stretches of steps, in dispatches that take about `DISPATCH_SECONDS` each."""
+
+    def __init__(
+        self, method: AbstractMethod, target: Target, batches: Batches, watcher: Watcher
+    ) -> None:
+        self.watcher = watcher
+        self.method = method
+        self.room = self._room(target)
+        # Chains of one matrix product each gain from going in step; chains whose steps differ in
+        # length (NUTS) would wait for the slowest, so on a CPU they go one after the other.
+        together = jax.default_backend() != "cpu" or not getattr(method, "uneven", False)
+        self.fixed = (method, target, batches, self.room, together)
+        self.size = min(16 * method.thin, self.room)
+        self.failures = 0
+        self.lost = False
+
+    def _room(self, target: Target) -> int:
+        room = min(MOST_STEPS, max(self.method.total_steps, 1))
+        thin = self.method.thin
+        if self.method.collects:
+            a_draw = 8 * target.size * self.method.chains
+            room = min(room, max(1, MOST_BYTES // a_draw) * thin)
+        return -(-room // thin) * thin
+
+    def stretch(self, loop: Loop, steps: int, interrupt: Interrupt) -> tuple[Loop, Stretch]:
+        """Make up to `steps` steps from `loop`."""
+        infos: list[Any] = []
+        draws: list[np.ndarray] = []
+        left = steps
+        while left > 0 and not interrupt.asked and not self.lost:
+            # Until the warm-up ends no draw is kept; thinning starts with the first step after it.
+            made = int(loop.steps)
+            warm = max(0, self.method.warmup - made) if self.method.collects else 0
+            count = min(self.size, left, warm or left)
+            began = time.perf_counter()
+            loop, info, kept = dispatch(self.fixed, loop, np.asarray(count, np.int32))
+            info = jax.tree.map(lambda leaf, n=count: np.asarray(leaf)[:, :n], info)
+            self._grow(time.perf_counter() - began, count)
+            infos.append(info._asdict())
+            if kept is not None and not warm:
+                draws.append(np.asarray(kept)[:, : count // self.method.thin])
+            left -= count
+            self._watch(loop, infos[-1])
+        joined = {
+            name: np.concatenate([info[name] for info in infos], axis=1) for name in infos[0]
+        }
+        return loop, Stretch(joined, np.concatenate(draws, axis=1) if draws else None)
+
+    def _grow(self, seconds: float, count: int) -> None:
+        """Longer dispatches until one takes `DISPATCH_SECONDS`; the first includes compilation."""
+        if count < self.size:
+            return
+        factor = min(16.0, max(0.25, DISPATCH_SECONDS / max(seconds, 1e-9)))
+        if self.size == min(16 * self.method.thin, self.room) and factor < 1:
+            factor = 4.0 if seconds < 60 else 1.0
+        thin = self.method.thin
+        self.size = min(self.room, max(1, int(self.size * factor) // thin) * thin)
+
+    def _watch(self, loop: Loop, info: dict[str, np.ndarray]) -> None:
+        self.failures += int((~info["ok"]).sum())
+        self.lost = bool((np.asarray(loop.failed) >= GIVE_UP_AFTER).any())
+        figure = float(np.mean(info[self.method.figure][:, -100:]))
+        self.watcher.update(int(loop.steps), figure, self.failures)

@@ -1,0 +1,122 @@
+"""Networks from elsewhere: Equinox modules, Flax NNX modules and plain functions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+
+from posterity.nets.net import AbstractNet, Params
+
+
+class FunctionNet(AbstractNet):
+    """A net from two functions: `init(key) -> params` and `apply(params, x) -> outputs`."""
+
+    init_function: Callable[[jax.Array], Params] = eqx.field(static=True)
+    apply_function: Callable[[Params, jax.Array], jax.Array] = eqx.field(static=True)
+
+    def init(self, key: jax.Array) -> Params:
+        """The user's initial parameters."""
+        return self.init_function(key)
+
+    def apply(self, params: Params, x: jax.Array) -> jax.Array:
+        """The user's outputs for rows `x`."""
+        return self.apply_function(params, x)
+
+
+class EquinoxNet(AbstractNet):
+    """An Equinox module of one example, mapped over the rows; its float arrays are the parameters."""
+
+    holds_weights: ClassVar[bool] = True
+    module: eqx.Module
+
+    def __check_init__(self) -> None:
+        stateful = (eqx.nn.BatchNorm, eqx.nn.SpectralNorm)
+        for part in jax.tree.leaves(self.module, is_leaf=lambda m: isinstance(m, eqx.nn.Dropout)):
+            if isinstance(part, eqx.nn.Dropout) and part.p > 0 and not part.inference:
+                raise ValueError(
+                    "net: it contains an active Dropout layer, whose noise the posterior would "
+                    "not know about; the prior regularises instead. Remove it, or switch it off "
+                    "with eqx.nn.inference_mode(net)."
+                )
+        for part in jax.tree.leaves(self.module, is_leaf=lambda m: isinstance(m, stateful)):
+            if isinstance(part, stateful):
+                raise ValueError(
+                    f"net: it contains {type(part).__name__}, whose running state depends on the "
+                    "batch, so that rows would not be independent given the weights. Use "
+                    "LayerNorm, GroupNorm or RMSNorm."
+                )
+
+    def init(self, key: jax.Array) -> Params:
+        """The floating-point arrays that the module holds."""
+        del key
+        return eqx.filter(self.module, eqx.is_inexact_array)
+
+    def apply(self, params: Params, x: jax.Array) -> jax.Array:
+        """The module with its arrays replaced by `params`, mapped over the rows of `x`."""
+        module: Any = eqx.combine(params, eqx.filter(self.module, eqx.is_inexact_array, inverse=True))
+        return jax.vmap(module)(x)
+
+
+class NNXNet(AbstractNet):
+    """A Flax NNX module that takes whole batches; its `nnx.Param` variables are the parameters."""
+
+    holds_weights: ClassVar[bool] = True
+    graph: Any = eqx.field(static=True)
+    held: Any
+
+    def init(self, key: jax.Array) -> Params:
+        """The `nnx.Param` values that the module holds."""
+        del key
+        return self.held
+
+    def apply(self, params: Params, x: jax.Array) -> jax.Array:
+        """The module with its parameters replaced by `params`, applied to the batch `x`."""
+        from flax import nnx
+
+        state = nnx.State(jax.tree.map(nnx.Param, params))
+        return nnx.merge(self.graph, state)(x)
+
+
+def _from_nnx(module: Any) -> NNXNet:
+    from flax import nnx
+
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    kinds = sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(rest)})
+    if kinds:
+        raise ValueError(
+            f"net: the NNX module holds {', '.join(kinds)} beside its Params (dropout keys or "
+            "batch statistics). A Bayesian net has no state but its weights: use "
+            "LayerNorm or GroupNorm instead of BatchNorm, and remove Dropout."
+        )
+    return NNXNet(graph, nnx.to_pure_dict(params))
+
+
+def as_net(given: Any) -> AbstractNet:
+    """`given` as a net the core can use.
+
+    Args:
+        given: one of `posterity.nets`; an Equinox module that maps one example to its outputs; a
+            Flax NNX module that maps a batch; or a pair of functions ``(init, apply)`` with
+            ``init(key) -> params`` and ``apply(params, x) -> outputs`` for a batch.
+
+    Raises:
+        TypeError: none of these.
+        ValueError: the module has dropout or batch statistics.
+    """
+    if isinstance(given, AbstractNet):
+        return given
+    if isinstance(given, tuple) and len(given) == 2 and all(map(callable, given)):
+        return FunctionNet(*given)
+    if isinstance(given, eqx.Module):
+        return EquinoxNet(given)
+    flax = sys.modules.get("flax")
+    if flax is not None and isinstance(given, flax.nnx.Module):
+        return _from_nnx(given)
+    raise TypeError(
+        "net: expected one of po.nets, an Equinox module, a Flax NNX module or a pair of functions "
+        f"(init, apply), got {type(given).__name__}."
+    )

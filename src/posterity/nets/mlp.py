@@ -1,0 +1,108 @@
+"""A multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from posterity.dtypes import float_dtype
+from posterity.nets.net import AbstractNet
+
+# Up to this width the rows make the longer axis of every product. On CPU the long axis wants to be
+# last: measured 2.2 times faster on a 1-5-1 net with 1,000 rows, no gain left at about 100 units.
+FEATURES_FIRST_WIDTH = 64
+
+
+class MLP(AbstractNet):
+    """A fully connected network.
+
+        h₀ = x,   hₗ = activation(Wₗ hₗ₋₁ + bₗ),   outputs = W_L h_{L−1} + b_L
+
+    Args:
+        in_size: number of input columns.
+        hidden: widths of the hidden layers; ``[]`` gives a linear model.
+        out_size: number of outputs per row. The likelihood says how many it needs.
+        activation: elementwise function between layers.
+        use_bias: whether layers have biases bₗ.
+
+    The net holds no weights. Its parameters are ``layers.l.weight`` (out, in) and
+    ``layers.l.bias`` (out,); `init` draws W ~ N(0, 1/fan-in) and sets b = 0. A narrow net is
+    computed with features first, which is faster on CPU; the numbers are the same.
+
+    Raises:
+        ValueError: a size below one.
+
+    >>> import jax
+    >>> net = MLP(2, [5, 5], 1)
+    >>> params = net.init(jax.random.key(0))
+    >>> net.apply(params, jax.numpy.ones((3, 2))).shape
+    (3, 1)
+    """
+
+    in_size: int = eqx.field(static=True)
+    hidden: tuple[int, ...] = eqx.field(static=True)
+    out_size: int = eqx.field(static=True)
+    activation: Callable[[jax.Array], jax.Array] = eqx.field(static=True)
+    use_bias: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_size: int,
+        hidden: Sequence[int],
+        out_size: int,
+        *,
+        activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
+        use_bias: bool = True,
+    ) -> None:
+        self.in_size = int(in_size)
+        self.hidden = tuple(int(width) for width in hidden)
+        self.out_size = int(out_size)
+        self.activation = activation
+        self.use_bias = bool(use_bias)
+        if min(self.sizes) < 1:
+            raise ValueError(f"MLP: every size must be at least 1, got {self.sizes}.")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths from inputs to outputs."""
+        return (self.in_size, *self.hidden, self.out_size)
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        """Weights from N(0, 1/fan-in), biases zero."""
+        pairs = list(zip(self.sizes[:-1], self.sizes[1:]))
+        # One call for all layers: each call of the generator costs a tenth of a second to compile.
+        noise = jax.random.normal(key, (sum(a * b for a, b in pairs),), float_dtype())
+        layers, start = [], 0
+        for fan_in, fan_out in pairs:
+            stop = start + fan_in * fan_out
+            layer = {"weight": noise[start:stop].reshape(fan_out, fan_in) / fan_in**0.5}
+            if self.use_bias:
+                layer["bias"] = jnp.zeros(fan_out, float_dtype())
+            layers.append(layer)
+            start = stop
+        return {"layers": layers}
+
+    def apply(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
+        """Outputs (rows, out_size) for inputs (rows, in_size)."""
+        narrow = max(self.sizes) <= FEATURES_FIRST_WIDTH
+        return self._features_first(params, x) if narrow else self._rows_first(params, x)
+
+    def _features_first(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
+        h = x.T
+        for index, layer in enumerate(params["layers"]):
+            h = layer["weight"] @ (self.activation(h) if index else h)
+            if self.use_bias:
+                h = h + layer["bias"][:, None]
+        return h.T
+
+    def _rows_first(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
+        h = x
+        for index, layer in enumerate(params["layers"]):
+            h = (self.activation(h) if index else h) @ layer["weight"].T
+            if self.use_bias:
+                h = h + layer["bias"]
+        return h

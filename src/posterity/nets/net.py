@@ -1,0 +1,30 @@
+"""What the core sees of a network: a pytree of parameters and a function of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+
+Params = Any
+
+
+class AbstractNet(eqx.Module):
+    """A network as `init(key) -> params` and `apply(params, x) -> outputs`.
+
+    Attributes:
+        holds_weights: True where `init` gives weights that the user's module already holds, so
+            that several chains would start at one point.
+    """
+
+    holds_weights: ClassVar[bool] = False
+
+    @abstractmethod
+    def init(self, key: jax.Array) -> Params:
+        """Initial parameters: a pytree of floating-point arrays whose paths name them."""
+
+    @abstractmethod
+    def apply(self, params: Params, x: jax.Array) -> jax.Array:
+        """Outputs (rows, outputs) for inputs `x` (rows, ...)."""

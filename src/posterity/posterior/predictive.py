@@ -1,0 +1,287 @@
+"""The predictive distribution, and where its uncertainty comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterity.cache import use_compilation_cache
+from posterity.data.batches import as_inputs, as_targets
+from posterity.likelihoods import AbstractClassLikelihood, AbstractLikelihood, Bernoulli
+from posterity.posterior import stream
+from posterity.posterior.stream import Source
+
+if TYPE_CHECKING:
+    from posterity.posterior.posterior import Posterior
+
+Of = Literal["y", "mean"]
+
+# Each pass over the draws divides a quantile's bracket by POINTS + 1: 5⁹ is about two million.
+POINTS, PASSES = 4, 9
+
+
+def predict(posterior: Posterior, x: Any, draws: int, seed: int) -> Predictive:
+    """The predictive distribution of `posterior` at `x`; see `Posterior.predict`."""
+    if isinstance(draws, bool) or int(draws) != draws or draws < 1:
+        raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
+    inputs = as_inputs(x)
+    expected = posterior.target.x_shape
+    if inputs.shape[1:] != expected:
+        raise ValueError(
+            f"x: its rows have shape {inputs.shape[1:]}, but the model was fitted to rows of shape "
+            f"{expected}. Give the same columns in the same order as in fit."
+        )
+    use_compilation_cache()
+    count = jnp.asarray(int(draws), jnp.int32)
+    source = Source(posterior.target, posterior.distribution, jax.random.key(seed), count)
+    found = stream.moments(source, inputs)
+    return Predictive(
+        mean=found.mean,
+        aleatoric=_add_classes(found.var, posterior.target.likelihood),
+        epistemic=_add_classes(found.m2 / draws, posterior.target.likelihood),
+        draws=int(draws),
+        _expected_entropy=found.entropy,
+        _source=source,
+        _x=inputs,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictive:
+    """p(y | x, data) at given inputs, averaged over posterior draws.
+
+    The law of total variance splits the predictive variance,
+
+        total = aleatoric + epistemic,   Var[y] = E_θ Var[y | θ] + Var_θ E[y | θ],
+
+    into noise that more data will not remove and ignorance of θ that they will. For classes y is
+    one-hot, and the variances of Categorical's classes are added up. The entropy of classes splits
+    alike: entropy = expected_entropy + mutual_information.
+
+    Quantiles, log probabilities and raw draws are computed when asked for, by going through the
+    draws again.
+
+    Attributes:
+        mean: E[y]: (rows,) or (rows, targets). For Bernoulli P(y = 1), (rows,); for Categorical the
+            probability of every class, (rows, K).
+        aleatoric: mean variance of y given θ, in squared units of y: (rows,) or (rows, targets).
+        epistemic: variance of the mean of y given θ; the same shape.
+        draws: how many posterior draws the averages are over.
+    """
+
+    mean: np.ndarray
+    aleatoric: np.ndarray
+    epistemic: np.ndarray
+    draws: int
+    _expected_entropy: np.ndarray = dataclasses.field(repr=False)
+    _source: Source = dataclasses.field(repr=False)
+    _x: np.ndarray = dataclasses.field(repr=False)
+    _loc: float = dataclasses.field(default=0.0, repr=False)
+    _scale: float = dataclasses.field(default=1.0, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """What the targets are: ``"classification"``, ``"regression"`` or ``"count"``."""
+        return self._likelihood.kind
+
+    @property
+    def total(self) -> np.ndarray:
+        """The predictive variance: aleatoric + epistemic, exactly."""
+        return self.aleatoric + self.epistemic
+
+    @property
+    def sd(self) -> np.ndarray:
+        """The predictive standard deviation of y, √total."""
+        return np.sqrt(self.total)
+
+    # -- classes ----------------------------------------------------------------------------------
+
+    @property
+    def probs(self) -> np.ndarray:
+        """Class probabilities: P(y = 1) (rows,) for Bernoulli, (rows, K) for Categorical."""
+        self._need_classes("probs")
+        return self.mean
+
+    @property
+    def label(self) -> np.ndarray:
+        """The most probable class of every row: (rows,) integers."""
+        self._need_classes("label")
+        if self.mean.ndim == 1:
+            return (self.mean > 0.5).astype(np.int64)
+        return self.mean.argmax(1)
+
+    @property
+    def entropy(self) -> np.ndarray:
+        """Entropy of the predictive class distribution, in nats: (rows,)."""
+        self._need_classes("entropy")
+        p = self.mean if self.mean.ndim == 2 else np.stack([self.mean, 1 - self.mean], 1)
+        return -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1)
+
+    @property
+    def expected_entropy(self) -> np.ndarray:
+        """Mean entropy given θ, in nats: (rows,); the aleatoric part of `entropy`."""
+        self._need_classes("expected_entropy")
+        return self._expected_entropy
+
+    @property
+    def mutual_information(self) -> np.ndarray:
+        """What the label would tell about θ, in nats: entropy − expected_entropy, (rows,)."""
+        return self.entropy - self.expected_entropy
+
+    # -- quantiles --------------------------------------------------------------------------------
+
+    def quantile(self, q: float | Any, *, of: Of | None = None) -> np.ndarray:
+        """Quantiles of y, or of its mean given θ.
+
+        Args:
+            q: a probability in (0, 1), or several.
+            of: ``"y"``: of the predictive distribution, the mixture over draws. ``"mean"``: of
+                E[y | θ] over draws, which for classes is a probability; this is ignorance only.
+                None: ``"mean"`` for classes and ``"y"`` otherwise.
+
+        Returns:
+            The shape of `mean`, with a leading axis where `q` has several; exact for the draws used
+            to a millionth of the bracket μ ± sd √((1 − q)/q).
+
+        Raises:
+            ValueError: a probability out of range, or ``of="y"`` for classes.
+        """
+        levels = np.atleast_1d(np.asarray(q, float))
+        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
+            raise ValueError(f"q: probabilities must lie between 0 and 1, not {q!r}.")
+        of = self._resolve(of)
+        found = np.stack([self._solve(level, of) for level in levels])
+        return found if np.ndim(q) else found[0]
+
+    def interval(self, p: float = 0.9, *, of: Of | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The central interval of probability `p`: (lower, upper), each of the shape of `mean`.
+
+        Args:
+            p: probability in (0, 1).
+            of: as in `quantile`.
+        """
+        if not 0 < p < 1:
+            raise ValueError(f"p: must lie between 0 and 1, not {p!r}.")
+        lower, upper = self.quantile([(1 - p) / 2, (1 + p) / 2], of=of)
+        return lower, upper
+
+    def _resolve(self, of: Of | None) -> Of:
+        classes = self._likelihood.kind == "classification"
+        if of is None:
+            return "mean" if classes else "y"
+        if of not in ("y", "mean"):
+            raise ValueError(f'of: must be "y" or "mean", not {of!r}.')
+        if classes and of == "y":
+            raise ValueError('of: a label has no quantiles; use of="mean" for its probability.')
+        return of
+
+    def _solve(self, q: float, of: Of) -> np.ndarray:
+        """Bracket by Cantelli's inequality, then narrow the bracket by passes over the draws."""
+        mean, epistemic, total = self._unscaled()
+        sd = np.sqrt(total if of == "y" else epistemic)
+        lower = mean - sd * np.sqrt((1 - q) / q) * 1.001
+        upper = mean + sd * np.sqrt(q / (1 - q)) * 1.001
+        for _ in range(PASSES):
+            grid = np.linspace(lower, upper, POINTS + 2, axis=-1)
+            inner = grid[..., 1:-1].astype(mean.dtype)
+            below = stream.cdf(self._source, self._x, inner, of == "y") < q
+            cell = below.sum(-1, keepdims=True)
+            lower = np.take_along_axis(grid, cell, -1)[..., 0]
+            upper = np.take_along_axis(grid, cell + 1, -1)[..., 0]
+        if of == "y" and self._likelihood.kind == "count":
+            return np.floor(upper)
+        return (self._loc + self._scale * (lower + upper) / 2).astype(mean.dtype)
+
+    def _unscaled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, epistemic and total variance by element of `mean`, in the model's own units."""
+        if self._likelihood.kind == "classification" and self.mean.ndim == 2:
+            found = stream.moments(self._source, self._x)
+            epistemic = found.m2 / self.draws
+            return found.mean, epistemic, found.var + epistemic
+        mean = (self.mean - self._loc) / self._scale
+        return mean, self.epistemic / self._scale**2, self.total / self._scale**2
+
+    # -- densities and draws ----------------------------------------------------------------------
+
+    def log_prob(self, y: Any) -> np.ndarray:
+        """log p(y | x, data) of given targets, in nats: (rows,).
+
+            log (1/S) Σₛ p(y | x, θₛ)
+
+        Args:
+            y: targets of the rows of `x`, as in `fit`.
+        """
+        if self._scale != 1.0 or self._loc != 0.0:
+            y = (np.asarray(y, float) - self._loc) / self._scale
+        targets = as_targets(y, self._likelihood, one_class=True)
+        if targets.shape[0] != self._x.shape[0] or targets.ndim != 1 + len(self._target_shape):
+            raise ValueError(
+                f"y: expected shape {(self._x.shape[0], *self._target_shape)}, got {targets.shape}."
+            )
+        each = stream.log_prob(self._source, self._x, targets)
+        return each - np.log(self._scale) * int(np.prod(self._target_shape))
+
+    def raw(self, *, of: Of = "mean") -> np.ndarray:
+        """Raw draws: E[y | x, θₛ] of every posterior draw, or one y from each with ``of="y"``.
+
+        Returns:
+            (draws, rows), or (draws, rows, targets or classes). This is the one figure that takes
+            memory for every draw.
+        """
+        if of not in ("y", "mean"):
+            raise ValueError(f'of: must be "y" or "mean", not {of!r}.')
+        drawn = stream.raw(self._source, self._x, of == "y")
+        if self._likelihood.kind == "regression":
+            return self._loc + self._scale * drawn
+        return drawn
+
+    def rescaled(self, loc: float, scale: float) -> Predictive:
+        """The same prediction in other units of y: y ↦ loc + scale · y.
+
+        For models fitted to standardised targets: mean, variances, quantiles, log probabilities and
+        draws then refer to the original scale.
+
+        Args:
+            loc: what was subtracted from y. scale: what it was divided by, positive.
+
+        Raises:
+            ValueError: the targets are classes or counts, or `scale` is not positive.
+        """
+        if self._likelihood.kind != "regression":
+            raise ValueError("rescaled: only real targets have a scale.")
+        if not 0 < scale < np.inf:
+            raise ValueError(f"scale: must be positive and finite, not {scale!r}.")
+        return dataclasses.replace(
+            self,
+            mean=loc + scale * self.mean,
+            aleatoric=scale**2 * self.aleatoric,
+            epistemic=scale**2 * self.epistemic,
+            _loc=loc + scale * self._loc,
+            _scale=scale * self._scale,
+        )
+
+    @property
+    def _likelihood(self) -> AbstractLikelihood:
+        return self._source.target.likelihood
+
+    @property
+    def _target_shape(self) -> tuple[int, ...]:
+        return self._source.target.y_shape
+
+    def _need_classes(self, name: str) -> None:
+        if not isinstance(self._likelihood, AbstractClassLikelihood):
+            raise AttributeError(
+                f"{name} is for class labels; this model's targets are "
+                f"{'counts' if self._likelihood.kind == 'count' else 'real numbers'}: "
+                "use mean, sd, quantile or interval."
+            )
+
+
+def _add_classes(var: np.ndarray, likelihood: AbstractLikelihood) -> np.ndarray:
+    """Variances of one-hot classes added up; Bernoulli has one number for both classes."""
+    several = likelihood.kind == "classification" and not isinstance(likelihood, Bernoulli)
+    return var.sum(-1) if several else var
