@@ -89,11 +89,6 @@ class AbstractClassLikelihood(AbstractLikelihood):
     def classes(self) -> int:
         """Number of classes K."""
 
-    @property
-    def target_dtype(self) -> Any:
-        """Labels are stored as int32."""
-        return np.int32
-
     @abstractmethod
     def entropy(self, outputs: jax.Array) -> jax.Array:
         """H[y | θ] in nats: (rows,)."""
@@ -134,6 +129,11 @@ class Bernoulli(AbstractClassLikelihood):
     def classes(self) -> int:
         """Two."""
         return 2
+
+    @property
+    def target_dtype(self) -> Any:
+        """Labels are stored as floats, as they enter the density."""
+        return float_dtype()
 
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Bernoulli with the net's log-odds."""
@@ -180,6 +180,11 @@ class Categorical(AbstractClassLikelihood):
     def classes(self) -> int:
         """K."""
         return self.number
+
+    @property
+    def target_dtype(self) -> Any:
+        """Labels are stored as int32, to index with."""
+        return np.int32
 
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Categorical with the net's logits."""

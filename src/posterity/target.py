@@ -21,7 +21,7 @@ from posterity.dtypes import float_dtype
 from posterity.likelihoods import AbstractLikelihood
 from posterity.model import Model
 from posterity.nets.net import AbstractNet
-from posterity.priors import fit_shape
+from posterity.priors import Prior, fit_shape
 
 UNKNOWN = "likelihood."
 
@@ -98,6 +98,7 @@ class Target(eqx.Module):
     """
 
     net: AbstractNet
+    prior: Prior
     likelihood: AbstractLikelihood
     blocks: tuple[Block, ...]
     parameters: tuple[Parameter, ...] = eqx.field(static=True)
@@ -133,6 +134,7 @@ class Target(eqx.Module):
         leaves, structure = jax.tree.flatten(template)
         return cls(
             net=model.net,
+            prior=model.prior,
             likelihood=model.likelihood,
             blocks=blocks,
             parameters=parameters,

@@ -67,8 +67,14 @@ def fit(
             f"method: expected a method such as po.ADVI(), got {type(method).__name__}."
         )
     use_compilation_cache()
-    batches = as_batches(data, model.likelihood, method.batch_size)
-    target = Target.build(model, batches.x.shape[1:], batches.y.shape[1:], batches.rows)
+    batches = as_batches(
+        data,
+        model.likelihood,
+        method.batch_size,
+        features_first=model.net.features_first,
+    )
+    row = jax.eval_shape(lambda: batches.full)
+    target = Target.build(model, row.x.shape[1:], row.y.shape[1:], batches.rows)
     keys, thetas = start_points(
         init, target, seed, range(method.chains), method.start_count(target)
     )

@@ -101,11 +101,13 @@ def dispatch(
             jnp.zeros((room // method.thin, *theta.shape), theta.dtype) if method.collects else None
         )
 
+        # All keys at once: folding one in costs as much as a small net's product.
+        step_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, loop.steps + jnp.arange(room))
+
         def step(index: jax.Array, at: jax.Array, carry: Any, order: Order) -> Any:
             state, failed, infos, draws = carry
             batch = batches.batch(order, index - at)
-            step_key = jax.random.fold_in(key, loop.steps + index)
-            stepped, info = method.step(step_key, target, state, batch)
+            stepped, info = method.step(step_keys[index], target, state, batch)
             state = jax.tree.map(
                 lambda new, old: jnp.where(info.ok, new, old), stepped, method.retreat(state)
             )

@@ -71,6 +71,11 @@ class MLP(AbstractNet):
         """Widths from inputs to outputs."""
         return (self.in_size, *self.hidden, self.out_size)
 
+    @property
+    def features_first(self) -> bool:
+        """True for narrow nets."""
+        return max(self.sizes) <= FEATURES_FIRST_WIDTH
+
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Weights from N(0, 1/fan-in), biases zero."""
         pairs = list(zip(self.sizes[:-1], self.sizes[1:]))
@@ -88,10 +93,9 @@ class MLP(AbstractNet):
 
     def apply(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
         """Outputs (rows, out_size) for inputs (rows, in_size)."""
-        narrow = max(self.sizes) <= FEATURES_FIRST_WIDTH
-        return self._features_first(params, x) if narrow else self._rows_first(params, x)
+        return self._by_columns(params, x) if self.features_first else self._by_rows(params, x)
 
-    def _features_first(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
+    def _by_columns(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
         h = x.T
         for index, layer in enumerate(params["layers"]):
             h = layer["weight"] @ (self.activation(h) if index else h)
@@ -99,7 +103,7 @@ class MLP(AbstractNet):
                 h = h + layer["bias"][:, None]
         return h.T
 
-    def _rows_first(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
+    def _by_rows(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
         h = x
         for index, layer in enumerate(params["layers"]):
             h = (self.activation(h) if index else h) @ layer["weight"].T

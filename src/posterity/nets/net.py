@@ -21,6 +21,11 @@ class AbstractNet(eqx.Module):
 
     holds_weights: ClassVar[bool] = False
 
+    @property
+    def features_first(self) -> bool:
+        """Whether `apply` begins by transposing x; full batches are then stored that way."""
+        return False
+
     @abstractmethod
     def init(self, key: jax.Array) -> Params:
         """Initial parameters: a pytree of floating-point arrays whose paths name them."""

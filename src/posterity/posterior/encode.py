@@ -1,0 +1,219 @@
+"""Models as plain data and back: no code in files, no pickle, no eval.
+
+Only what is named in the tables below is ever built from a file: this library's nets and
+likelihoods, a list of elementwise functions, and NumPyro's distributions and transforms.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from numpyro.distributions import transforms
+
+from posterity import likelihoods
+from posterity.model import Model
+from posterity.nets.mlp import MLP
+from posterity.nets.net import AbstractNet
+from posterity.priors import Prior
+
+Json = Any
+
+ACTIVATIONS = {
+    "tanh": jnp.tanh,
+    "sin": jnp.sin,
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+    "softplus": jax.nn.softplus,
+    "sigmoid": jax.nn.sigmoid,
+    "leaky_relu": jax.nn.leaky_relu,
+    "jax_tanh": jax.nn.tanh,
+}
+TRANSFORMS = {
+    "AffineTransform": ("loc", "scale"),
+    "PowerTransform": ("exponent",),
+    "ExpTransform": (),
+    "SigmoidTransform": (),
+    "SoftplusTransform": (),
+}
+
+
+class CannotEncodeError(TypeError):
+    """A part of a model that plain data cannot describe; loading then needs the model."""
+
+
+def encode_model(model_net: AbstractNet, prior: Prior, likelihood: Any) -> Json:
+    """A model as plain data.
+
+    Raises:
+        CannotEncodeError: a net, activation, distribution or likelihood that is not this library's
+            or NumPyro's.
+    """
+    return {
+        "net": _encode_net(model_net),
+        "prior": [[pattern, encode_distribution(rule)] for pattern, rule in prior.rules],
+        "likelihood": _encode_likelihood(likelihood),
+    }
+
+
+def decode_model(data: Json) -> Model:
+    """The inverse of `encode_model`.
+
+    Raises:
+        ValueError, KeyError, TypeError: the data describe no model.
+    """
+    rules = tuple((str(pattern), decode_distribution(rule)) for pattern, rule in data["prior"])
+    return Model(_decode_net(data["net"]), Prior(rules), _decode_likelihood(data["likelihood"]))
+
+
+def _encode_net(net: AbstractNet) -> Json:
+    if not isinstance(net, MLP):
+        raise CannotEncodeError(f"the net is a {type(net).__name__}")
+    for name, function in ACTIVATIONS.items():
+        if function is net.activation:
+            return {
+                "type": "MLP",
+                "sizes": list(net.sizes),
+                "activation": name,
+                "use_bias": net.use_bias,
+            }
+    raise CannotEncodeError("the net's activation is the user's own function")
+
+
+def _decode_net(data: Json) -> AbstractNet:
+    if data["type"] != "MLP":
+        raise ValueError(f"unknown net {data['type']!r}")
+    first, *hidden, last = (int(size) for size in data["sizes"])
+    activation = ACTIVATIONS[data["activation"]]
+    return MLP(first, hidden, last, activation=activation, use_bias=bool(data["use_bias"]))
+
+
+def _encode_likelihood(likelihood: Any) -> Json:
+    match likelihood:
+        case likelihoods.Bernoulli():
+            return {"type": "Bernoulli"}
+        case likelihoods.Poisson():
+            return {"type": "Poisson"}
+        case likelihoods.Categorical():
+            return {"type": "Categorical", "classes": likelihood.classes}
+        case likelihoods.Normal():
+            return {"type": "Normal", "scale": _encode_scale(likelihood.scale)}
+        case likelihoods.StudentT():
+            scale = _encode_scale(likelihood.scale)
+            return {"type": "StudentT", "df": likelihood.df, "scale": scale}
+    raise CannotEncodeError(f"the likelihood is a {type(likelihood).__name__}")
+
+
+def _decode_likelihood(data: Json) -> likelihoods.AbstractLikelihood:
+    match data["type"]:
+        case "Bernoulli":
+            return likelihoods.Bernoulli()
+        case "Poisson":
+            return likelihoods.Poisson()
+        case "Categorical":
+            return likelihoods.Categorical(int(data["classes"]))
+        case "Normal":
+            return likelihoods.Normal(_decode_scale(data["scale"]))
+        case "StudentT":
+            return likelihoods.StudentT(float(data["df"]), _decode_scale(data["scale"]))
+    raise ValueError(f"unknown likelihood {data['type']!r}")
+
+
+def _encode_scale(scale: Any) -> Json:
+    return encode_distribution(scale) if isinstance(scale, dist.Distribution) else scale
+
+
+def _decode_scale(data: Json) -> Any:
+    return decode_distribution(data) if isinstance(data, dict) else data
+
+
+def encode_distribution(given: dist.Distribution) -> Json:
+    """A NumPyro distribution as plain data.
+
+    Raises:
+        CannotEncodeError: it is not one that its parameters describe.
+    """
+    if type(given) is dist.TransformedDistribution:
+        return {
+            "type": "TransformedDistribution",
+            "base": encode_distribution(given.base_dist),
+            "transforms": [_encode_transform(part) for part in given.transforms],
+        }
+    if type(given) is dist.ExpandedDistribution:
+        shape = list(given.batch_shape)
+        return {"type": "expanded", "base": encode_distribution(given.base_dist), "shape": shape}
+    if type(given) is dist.Independent:
+        dims = given.reinterpreted_batch_ndims
+        return {"type": "event", "base": encode_distribution(given.base_dist), "dims": dims}
+    name = type(given).__name__
+    if getattr(dist, name, None) is not type(given) or not given.arg_constraints:
+        raise CannotEncodeError(f"a distribution is a {name}")
+    args = {arg: _encode_number(getattr(given, arg)) for arg in given.arg_constraints}
+    return {"type": name, "args": args}
+
+
+def decode_distribution(data: Json) -> dist.Distribution:
+    """The inverse of `encode_distribution`.
+
+    Raises:
+        ValueError: the data name no NumPyro distribution.
+    """
+    kind = str(data["type"])
+    if kind == "TransformedDistribution":
+        parts = [_decode_transform(part) for part in data["transforms"]]
+        return dist.TransformedDistribution(decode_distribution(data["base"]), parts)
+    if kind == "expanded":
+        return decode_distribution(data["base"]).expand(tuple(map(int, data["shape"])))
+    if kind == "event":
+        return decode_distribution(data["base"]).to_event(int(data["dims"]))
+    found = getattr(dist, kind, None)
+    if not (isinstance(found, type) and issubclass(found, dist.Distribution)):
+        raise ValueError(f"unknown distribution {kind!r}")
+    if not set(data["args"]) <= set(found.arg_constraints):
+        raise ValueError(f"{kind} has no parameters {sorted(data['args'])}")
+    return found(**{arg: _decode_number(value) for arg, value in data["args"].items()})
+
+
+def _encode_transform(given: Any) -> Json:
+    name = type(given).__name__
+    if name not in TRANSFORMS:
+        raise CannotEncodeError(f"a transform is a {name}")
+    args = {arg: _encode_number(getattr(given, arg)) for arg in TRANSFORMS[name]}
+    return {"type": name, "args": args}
+
+
+def _decode_transform(data: Json) -> Any:
+    name = str(data["type"])
+    if name not in TRANSFORMS or set(data["args"]) != set(TRANSFORMS[name]):
+        raise ValueError(f"unknown transform {name!r}")
+    args = {arg: _decode_number(value) for arg, value in data["args"].items()}
+    return getattr(transforms, name)(**args)
+
+
+def _encode_number(value: Any) -> Json:
+    if isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        array = np.asarray(value)
+        return {"array": array.astype(np.float64).ravel().tolist(), "shape": list(array.shape)}
+    raise CannotEncodeError(f"a parameter is a {type(value).__name__}")
+
+
+def _decode_number(value: Json) -> Any:
+    if isinstance(value, dict) and "float" in value:
+        return float(value["float"])
+    if isinstance(value, dict):
+        array = np.array(value["array"], np.float64).reshape([int(n) for n in value["shape"]])
+        return jnp.asarray(array)
+    if isinstance(value, (bool, int, float)):
+        return value
+    raise ValueError(f"a parameter is a {type(value).__name__}")
