@@ -293,8 +293,8 @@ def _numbers(table: Table, column: Column) -> np.ndarray:
     """A column of finite numbers as float64."""
     if column.kind == "text":
         raise ValueError(
-            f"{table.source}: column {column.name!r}, {table.where(0)}: {column.values[0]!r} is not "
-            "a number."
+            f"{table.source}: column {column.name!r}, {table.where(0)}: {column.values[0]!r} is "
+            "not a number."
         )
     numbers = column.values.astype(np.float64)
     bad = ~np.isfinite(numbers)

@@ -14,7 +14,7 @@ import numpy as np
 Kind = Literal["whole", "real", "bool", "text"]
 
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null"})  # in CSV files, whatever the case
-WHOLE = re.compile(r"[+-]?\d+")
+WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 DELIMITERS = ",;\t"
 PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 KINDS: dict[str, Kind] = {"f": "real", "i": "whole", "u": "whole", "b": "bool", "U": "text"}
@@ -40,7 +40,8 @@ class Column:
 
     def spelled(self) -> np.ndarray:
         """The values as strings, as the file spells them."""
-        return np.array([str(value) for value in self.values]) if self.texts is None else self.texts
+        values = self.values if self.texts is None else self.texts
+        return np.array([str(value).strip() for value in values], object)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,9 +84,9 @@ def read_table(path: str | Path) -> Table:
     """Read a table; the suffix says how.
 
     Args:
-        path: ``.csv``, ``.tsv`` or ``.txt`` (a header line, then rows; separated by comma, semicolon
-            or tab; UTF-8), ``.parquet``, or ``.npz`` (arrays ``X`` (rows, columns) and ``y``, or one
-            array per column).
+        path: ``.csv``, ``.tsv`` or ``.txt`` (a header line, then rows; separated by comma,
+            semicolon or tab; UTF-8), ``.parquet``, or ``.npz`` (arrays ``X`` (rows, columns) and
+            ``y``, or one array per column).
 
     Returns:
         A `Table`. In CSV files the words NA, N/A, NaN, null and ? and the empty field are missing.
@@ -175,31 +176,44 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
     for number, name in enumerate(names):
         if not name:
             raise ValueError(
-                f"{path}: column {number + 1} has no name; name it in the header line, or remove it "
-                "if it only counts the rows."
+                f"{path}: column {number + 1} has no name; name it in the header line, or remove "
+                "it if it only counts the rows."
             )
         if name in names[:number]:
             raise ValueError(f"{path}: two columns are called {name!r}; rename one.")
     if all(_is_number(name) for name in names):
         raise ValueError(
-            f"{path}: its first line holds numbers; a header line with the columns' names is needed."
+            f"{path}: its first line holds numbers; a header line with the columns' names is "
+            "needed."
         )
 
 
 def _text_column(name: str, values: Sequence[str], source: str, lines: Sequence[int]) -> Column:
     """A column of strings, as numbers where all of them are."""
+    numbers = _all_numbers(values)
+    if numbers is not None:
+        whole = bool((numbers == np.floor(numbers)).all())
+        kind: Kind = "whole" if whole and all(map(WHOLE.fullmatch, values)) else "real"
+        return Column(name, kind, numbers, np.zeros(len(values), bool), np.array(values, object))
     texts = np.array([value.strip() for value in values], object)
     missing = np.array([text.lower() in MISSING for text in texts])
     present = texts[~missing]
-    try:
-        numbers = present.astype(np.float64)
-    except ValueError:
+    numbers = _all_numbers(present)
+    if numbers is None:
         _refuse_mixed(name, texts, missing, source, lines)
         return Column(name, "text", texts, missing, texts)
     column = np.full(len(texts), np.nan)
     column[~missing] = numbers
-    whole = len(present) > 0 and all(WHOLE.fullmatch(text) for text in present)
-    return Column(name, "whole" if whole else "real", column, missing, texts)
+    return Column(name, "real", column, missing, texts)
+
+
+def _all_numbers(values: Sequence[str] | np.ndarray) -> np.ndarray | None:
+    """The values as numbers, or None where one is no number or is missing."""
+    try:
+        numbers = np.array([float(value) for value in values], np.float64)
+    except ValueError:
+        return None
+    return None if np.isnan(numbers).any() else numbers
 
 
 def _refuse_mixed(
@@ -210,9 +224,9 @@ def _refuse_mixed(
     if 2 * words.sum() < (~missing).sum():
         first = int(np.argmax(words))
         raise ValueError(
-            f"{source}: column {name!r}, row {first + 1} (line {lines[first]}): {texts[first]!r} is "
-            f"not a number, though most of the column is. ({words.sum()} such rows.) Correct it, or "
-            "leave it empty if it is missing."
+            f"{source}: column {name!r}, row {first + 1} (line {lines[first]}): {texts[first]!r} "
+            f"is not a number, though most of the column is. ({words.sum()} such rows.) Correct "
+            "it, or leave the column out."
         )
 
 
@@ -266,8 +280,8 @@ def _arrow_column(path: Path, name: str, given: Any) -> Column:
         numbers = given.cast(pa.float64()).to_numpy()  # null becomes NaN
         return Column(name, "real", numbers, np.isnan(numbers))
     raise ValueError(
-        f"{path}: column {name!r} holds values of type {kind}; make them numbers or text, or remove "
-        "the column."
+        f"{path}: column {name!r} holds values of type {kind}; make them numbers or text, or "
+        "remove the column."
     )
 
 

@@ -19,9 +19,11 @@ from posterity.posterior.distributions import Gaussian
 from posterity.target import Batch, Target
 
 FAMILY = MeanField()
-RACE = 0.4  # the part of all steps that several starts share
 TAIL = 0.2  # the last part of a cycle, over which iterates are averaged
 SMALL = 1_000  # up to this many parameters, modes differ and steps are cheap: several starts
+DOUBLINGS = 4  # cycles, each twice as long as the one before
+EVIDENCE = 5_000  # steps that a cycle needs to be evidence of convergence
+POLISH = 10.0  # how much smaller the last cycle's peak is
 TOLERANCE = 1e-3  # nats per row: below it a longer run would not be noticed
 
 
@@ -37,25 +39,27 @@ class ADVI(AbstractMethod):
 
     The run is a sequence of *cycles*. In each, the step size falls from its peak to zero along a
     cosine, and the iterates of the last fifth are averaged; a cycle's ELBO is that of its last
-    fifth. The first cycle is run from several starts, and the best goes on, because the ELBO of a
-    network has optima of different height. Each later cycle doubles the
-    winner's way, starts at half the peak of the cycle before, and the best cycle so far is the result. The run has
-    *converged* when a cycle raises the ELBO by less than 0.001 nats per row (0.1 nats at least), by
-    two standard errors.
+    fifth. Each cycle is twice as long as the one before, and the best one counts; the last quarter
+    of the steps polishes it at a tenth of the peak. The ELBO of a network has optima of different
+    height, so that a small one (up to 1,000 parameters) begins every cycle from new initial
+    weights; a large one goes on from its best. The run has *converged* when two cycles in a row,
+    of 5,000 steps at least, have raised the best ELBO by less than 0.001 nats per row (0.1 nats at
+    least), two standard errors included.
 
     Args:
         steps: number of gradient steps at most, those of all starts counted in.
         batch_size: rows per step; None for all.
-        optimizer: an Optax optimiser, used as it is: no cycles of the step size, one start unless
-            `starts` says more. None: Adam with peak step size min(0.1, 0.6/√D).
+        optimizer: an Optax optimiser, used as it is, with one start unless `starts` says more. Its
+            step size is then its own affair; the averaging and the criterion stay. None: Adam with
+            peak step size 12/D, between 0.001 and 0.3.
         stop: stop when converged. False uses all steps.
-        starts: how many starts compete; None for 4 up to 1,000 parameters and 1 above. They share
-            two fifths of the steps.
+        starts: how many cycles begin from new initial weights; None for 4 up to 1,000 parameters
+            and 1 above.
         draws: draws of ε per step.
         init_sd: the standard deviation q starts with, in unconstrained units.
 
     Returns from `fit` a posterior with a `Gaussian` over θ; `history` has ``elbo`` (estimated with
-    the step's draws on its batch, along the way of the winning start), ``step_size`` and ``ok``.
+    the step's draws on its batch, along the way to the result), ``step_size`` and ``ok``.
 
     Raises:
         ValueError: a number out of range.
@@ -99,7 +103,7 @@ class ADVI(AbstractMethod):
         return self.steps
 
     def start_count(self, target: Target) -> int:
-        """How many starts compete for this target."""
+        """How many cycles have a start of their own."""
         if self.starts is not None:
             return self.starts
         return 4 if self.optimizer is None and target.size <= SMALL else 1
@@ -162,46 +166,60 @@ class ADVI(AbstractMethod):
     def review(
         self, target: Target, states: list[Any], done: list[Stretch], memory: Any
     ) -> Review:
-        """Choose between starts, then lengthen the run cycle by cycle until it pays no more."""
+        """Lengthen the run cycle by cycle until it pays no more, then polish the best."""
         if memory is None:
-            count = self.start_count(target)
-            length = max(1, int(RACE * self.steps / count) if count > 1 else self.steps // 5)
-            memory = Cycles(others=states[1:], length=length, way=length, peak=self._peak(target))
-            return self._next(memory, states[0], memory.length)
-        score = Score.of_tail(done[-1].info["elbo"])
-        memory.used += memory.length
-        reached = jax.device_get(states[0])
-        better = memory.score is None or score.mean > memory.score.mean
-        gained_little = memory.best is not None and memory.score is not None and (
-            score.mean - memory.score.mean + 2 * math.hypot(score.error, memory.score.error)
-            < max(0.1, TOLERANCE * target.rows)
-        )
-        if memory.racing:
-            if better:
+            return self._next(self._plan(target, states), states[0])
+        self._record(memory, states[0], done, target)
+        if memory.lengths:
+            if self.stop and memory.idle >= 2:
+                memory.converged = True
+                memory.lengths = memory.lengths[-1:] if self.optimizer is None else []
+                memory.fresh = []
+        if not memory.lengths:
+            return Review(memory.best, 0, memory, converged=memory.converged)
+        if len(memory.lengths) == 1 and self.optimizer is None:
+            memory.peak /= POLISH
+            memory.polishing = True
+        memory.independent = bool(memory.fresh)
+        if memory.fresh:
+            return self._next(memory, memory.fresh.pop(0))
+        # A user's optimiser goes on from where it is; ours from the average of the best cycle.
+        best = memory.best
+        return self._next(memory, best if self.optimizer else best._replace(phi=best.average))
+
+    def _plan(self, target: Target, states: list[Any]) -> Cycles:
+        """Cycles that double in length, then the polishing."""
+        count = len(states) if len(states) > 1 else (DOUBLINGS if self.stop else 1)
+        polish = self.steps // 4 if self.optimizer is None else 0
+        share = (self.steps - polish) / (2**count - 1)
+        ends = [round(share * (2**i - 1)) for i in range(count + 1)]
+        lengths = [b - a for a, b in zip(ends[:-1], ends[1:]) if b > a]
+        peak = min(0.3, max(1e-3, 12 / target.size))
+        return Cycles(lengths=lengths + [polish] * (polish > 0), fresh=states[1:], peak=peak)
+
+    def _record(
+        self, memory: Cycles, state: Any, done: list[Stretch], target: Target
+    ) -> None:
+        """Keep the cycle just finished if it is the best so far."""
+        elbos = done[-1].info["elbo"]
+        score, best = Score.of_tail(elbos), memory.score
+        doubt = 2 * math.hypot(score.error, best.error) if best else 0.0
+        gain = score.mean - best.mean if best else math.inf
+        enough = elbos.size >= EVIDENCE and best is not None
+        small = gain + doubt < max(0.1, TOLERANCE * target.rows)
+        memory.idle = memory.idle + 1 if enough and small else 0
+        # The last state of a user's schedule is the one meant; a polished state is the better one
+        # unless the ELBO speaks against it.
+        if self.optimizer is not None or gain > (-doubt if memory.polishing else 0.0):
+            memory.best, memory.score = jax.device_get(state), score
+            if self.optimizer is None and memory.independent:
                 for earlier in done[:-1]:
                     earlier.kept = False
-                memory.best, memory.score = reached, score
-            else:
-                done[-1].kept = False
-            if memory.others:
-                return self._next(memory, memory.others.pop(0), memory.length)
-            memory.racing = False
-            gained_little = False
-        elif better or self.optimizer is not None:
-            memory.best, memory.score = reached, score
-        left = self.steps - memory.used
-        if left <= 0 or (self.stop and gained_little):
-            return Review(memory.best, 0, memory, converged=gained_little and self.stop)
-        memory.peak *= 0.5
-        length = memory.way if memory.way <= left // 2 else left
-        memory.way += length
-        return self._next(memory, self._polished(memory.best), length)
+        else:
+            done[-1].kept = False
 
-    def _peak(self, target: Target) -> float:
-        return min(0.1, 0.6 / math.sqrt(target.size))
-
-    def _next(self, memory: Cycles, state: Any, length: int) -> Review:
-        memory.length = length
+    def _next(self, memory: Cycles, state: Any) -> Review:
+        length = memory.lengths.pop(0)
         clock = {"at": 0, "length": length, "peak": memory.peak}
         shape = np.shape(state.at)
         state = state._replace(
@@ -211,10 +229,6 @@ class ADVI(AbstractMethod):
             }
         )
         return Review(state, length, memory)
-
-    def _polished(self, state: Any) -> Any:
-        """The state moved to its averaged iterate; a user's optimiser goes on from where it is."""
-        return state._replace(phi=state.average) if self.optimizer is None else state
 
     def finish(
         self, target: Target, state: Any, draws: np.ndarray | None, memory: Any
@@ -268,17 +282,18 @@ class Cycles:
     """What is remembered between cycles.
 
     Attributes:
-        others: starts that have not run. length: of the cycle under way. way: steps of the winner,
-        the cycle under way included. peak: step size at the beginning of the cycle. used: steps of
-        all finished cycles. racing: whether starts still compete. best, score: the best finished
-        cycle's state and ELBO.
+        lengths: of the cycles to come. fresh: starts that have not run. peak: step size at the
+        beginning of a cycle. best, score: the best finished cycle's state and its ELBO. idle: how
+        many cycles in a row have gained little. polishing: whether the last cycle is under way.
+        independent: whether the cycle under way has a start of its own.
     """
 
-    others: list[Any]
-    length: int
-    way: int
+    lengths: list[int]
+    fresh: list[Any]
     peak: float
-    used: int = 0
-    racing: bool = True
     best: Any = None
     score: Score | None = None
+    idle: int = 0
+    polishing: bool = False
+    independent: bool = True
+    converged: bool = False

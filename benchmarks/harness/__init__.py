@@ -1,0 +1,1 @@
+"""The benchmark harness: environments, measured processes, tables. Standard library only."""

@@ -1,0 +1,84 @@
+"""What the commands say, and how they end."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+EXPECTED = (ValueError, TypeError, OSError, ImportError)
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+
+class Commands(TyperGroup):
+    """Commands whose refusals are one message on standard error, with exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except EXPECTED as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(REFUSED) from error
+
+
+def say(message: str, *, quiet: bool = False) -> None:
+    """A remark on standard error."""
+    if not quiet:
+        typer.echo(message, err=True)
+
+
+def warn(message: str) -> None:
+    """A warning on standard error, also where remarks are not wanted."""
+    typer.echo(f"warning: {message}", err=True)
+
+
+def finish(answer: dict[str, Any], as_json: bool) -> None:
+    """Print a command's answer on standard output, and end with its exit code."""
+    shown = plain(answer)
+    if as_json:
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        for line in _lines(shown):
+            typer.echo(line)
+    code = shown.get("result", {}).get("code")
+    if code == "failed":
+        raise typer.Exit(FAILED)
+    if code == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+
+
+def _lines(answer: dict[str, Any]) -> list[str]:
+    """The answer for people: one line per entry, figures to four digits."""
+    width = max(map(len, answer), default=0)
+    return [f"{name.ljust(width)}  {_short(value)}" for name, value in answer.items()]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "message" in value:
+        return f"{value['message']}"
+    if isinstance(value, dict) and set(value) == {"value", "error"}:
+        return f"{_short(value['value'])} ± {value['error']:.2g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_short(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_short, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def plain(value: Any) -> Any:
+    """Plain data for JSON: a number that is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -1,0 +1,28 @@
+"""Figures of data, predictions, runs and weights; needs ``pip install "posterity[plots]"``.
+
+Every function draws into the Axes given as `ax`, or into a new figure of its own, and returns the
+Axes; ``ax.figure.savefig("name.png")`` writes it. No global state of matplotlib is touched.
+"""
+
+from posterity.plots.bands import band
+from posterity.plots.checks import calibration, confidence, predicted_observed
+from posterity.plots.histories import elbo, history
+from posterity.plots.parameters import density, trace, weights
+from posterity.plots.scatter import data
+from posterity.plots.surfaces import epistemic_surface, probability_surface, sd_surface
+
+__all__ = [
+    "band",
+    "calibration",
+    "confidence",
+    "data",
+    "density",
+    "elbo",
+    "epistemic_surface",
+    "history",
+    "predicted_observed",
+    "probability_surface",
+    "sd_surface",
+    "trace",
+    "weights",
+]
