@@ -70,7 +70,9 @@ class Conjugate:
         return self.log_evidence - float(kl)
 
 
-def conjugate(rows: int = 40, columns: int = 3, noise: float = 0.5, prior: float = 1.5) -> Conjugate:
+def conjugate(
+    rows: int = 40, columns: int = 3, noise: float = 0.5, prior: float = 1.5
+) -> Conjugate:
     """A regression with correlated columns, skewed so that a wrong sign shows."""
     rng = np.random.default_rng(7)
     x = rng.normal(size=(rows, columns)) + 0.6 * rng.normal(size=(rows, 1)) + 0.2

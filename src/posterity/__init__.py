@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from posterity.posterior.elbo import elbo
     from posterity.posterior.posterior import Posterior
     from posterity.posterior.predictive import Predictive
+    from posterity.posterior.prior_predictive import prior_predictive
     from posterity.posterior.store import load
-    from posterity.prior_predictive import prior_predictive
-    from posterity.report import report
+    from posterity.reports import report
 
 # Names are imported when first used: `import posterity` and the command line start at once, and
 # what needs an extra is needed only by those who use it.
@@ -41,8 +41,8 @@ _NAMES = {
     "elbo": "posterity.posterior.elbo",
     "fit": "posterity.inference.fit",
     "load": "posterity.posterior.store",
-    "prior_predictive": "posterity.prior_predictive",
-    "report": "posterity.report",
+    "prior_predictive": "posterity.posterior.prior_predictive",
+    "report": "posterity.reports",
 }
 
 __all__ = [

@@ -14,7 +14,7 @@ def float_dtype() -> Any:
     >>> float_dtype().__name__
     'float32'
     """
-    return np.float64 if jax.config.jax_enable_x64 else np.float32
+    return np.float64 if jax.config.read("jax_enable_x64") else np.float32
 
 
 def largest_magnitude() -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -19,7 +19,8 @@ import numpyro.distributions as dist
 from posterity.dtypes import float_dtype, largest_magnitude
 
 Unknowns = Mapping[str, jax.Array]
-Scale = float | dist.Distribution | Literal["net"]
+# float | numpyro Distribution | "net"; NumPyro has no type information to say so.
+Scale: TypeAlias = Any
 
 # A scale from the net is softplus(raw) plus this, so that no row claims to be known exactly.
 SMALLEST_NET_SCALE = 1e-4

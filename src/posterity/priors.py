@@ -39,7 +39,8 @@ class Prior(eqx.Module):
 
         Raises:
             ValueError: a pattern that gives no parameter its prior, a parameter without a prior, or
-                a distribution that does not fit a parameter's shape; the paths there are are listed.
+                a distribution that does not fit a parameter's shape. The paths there are are
+                listed.
         """
         chosen: dict[str, dist.Distribution] = {}
         used: set[str] = set()
@@ -153,8 +154,8 @@ def _distribution(given: Any) -> dist.Distribution:
         return given.rules[0][1]
     if not isinstance(given, dist.Distribution):
         raise TypeError(
-            f"prior: expected po.priors.Normal(...), a NumPyro distribution or a dictionary of path "
-            f"patterns, got {type(given).__name__}."
+            f"prior: expected po.priors.Normal(...), a NumPyro distribution or a dictionary of "
+            f"path patterns, got {type(given).__name__}."
         )
     if given.support.is_discrete:
         raise TypeError(

@@ -1,7 +1,7 @@
 """The target of inference: log densities of one flat unconstrained vector θ.
 
 This is the only place that scales a batch by N/B and that weights the KL. Every method, whatever
-its kind, asks `Target` and so cannot get either wrong. `docs/log-densities.md` derives what is here.
+its kind, asks `Target` and so cannot get either wrong. `docs/log-densities.md` derives it all.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ class Target(eqx.Module):
         """
         expected = {parameter.path: parameter.shape for parameter in self.parameters}
         if set(params) != set(expected):
-            missing, extra = sorted(set(expected) - set(params)), sorted(set(params) - set(expected))
-            raise ValueError(f"params: missing {missing}, unknown {extra}.")
+            missing, extra = set(expected) - set(params), set(params) - set(expected)
+            raise ValueError(f"params: missing {sorted(missing)}, unknown {sorted(extra)}.")
         for path, shape in expected.items():
             if jnp.shape(params[path]) != shape:
                 raise ValueError(

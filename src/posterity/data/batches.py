@@ -184,8 +184,8 @@ def as_inputs(x: Any, name: str = "x") -> np.ndarray:
     array = _as_numbers(x, name)
     if array.ndim < 2:
         raise ValueError(
-            f"{name}: expected rows of inputs, shape (rows, columns, ...), got shape {array.shape}. "
-            f"For one input column use {name}[:, None]; for one row use {name}[None]."
+            f"{name}: expected rows of inputs, shape (rows, columns, ...), got "
+            f"shape {array.shape}. For one input column use {name}[:, None]; for one row use {name}[None]."
         )
     if 0 in array.shape:
         raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")
@@ -251,7 +251,7 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _as_finite(array: np.ndarray, name: str) -> np.ndarray:
-    """`array` in the library's float type, with no NaN, no infinity and no number it cannot square."""
+    """`array` in the library's float type; NaN, infinity and what cannot be squared are refused."""
     if array.dtype.kind != "f":
         return array.astype(float_dtype())
     limit = largest_magnitude()

@@ -13,10 +13,12 @@ from posterity.cache import use_compilation_cache
 from posterity.data.batches import Batches, as_batches
 from posterity.diagnostics import Code, Result
 from posterity.inference.method import AbstractMethod
+from posterity.inference.mixing import mixing_advice
 from posterity.inference.progress import Bar
 from posterity.inference.run import Finished, Watcher, run
 from posterity.inference.start import Init, start_points
 from posterity.model import Model
+from posterity.posterior.distributions import Draws
 from posterity.posterior.history import History
 from posterity.posterior.posterior import Posterior
 from posterity.target import Target
@@ -82,7 +84,7 @@ def fit(
     finished = run(method, target, batches, keys, thetas, _watcher(method, progress))
     seconds = time.perf_counter() - began
     _refuse_hopeless(finished, target, batches, thetas)
-    return _wrap(method, target, finished, seed, seconds)
+    return _wrap(method, target, batches, finished, seed, seconds)
 
 
 def _watcher(method: AbstractMethod, progress: bool | None) -> Watcher:
@@ -114,10 +116,18 @@ def _refuse_hopeless(
 
 
 def _wrap(
-    method: AbstractMethod, target: Target, finished: Finished, seed: int, seconds: float
+    method: AbstractMethod,
+    target: Target,
+    batches: Batches,
+    finished: Finished,
+    seed: int,
+    seconds: float,
 ) -> Posterior:
     history, draws = _history(method, finished)
     distribution = method.finish(target, finished.state, draws, finished.memory)
+    advice = method.advice(target, history.fields, finished.memory) if history.fields else []
+    if method.collects and isinstance(distribution, Draws):
+        advice += mixing_advice(target, distribution, batches)
     settings = {
         "method": type(method).__name__,
         **{name: _plain(value) for name, value in vars(method).items()},
@@ -125,7 +135,7 @@ def _wrap(
         "steps_made": finished.steps,
         "seconds": seconds,
     }
-    result = _result(method, finished, history, draws)
+    result = _result(finished, advice)
     return Posterior(target, distribution, history, settings, result)
 
 
@@ -144,9 +154,7 @@ def _history(method: AbstractMethod, finished: Finished) -> tuple[History, np.nd
     return History(fields), np.concatenate(drawn, axis=1) if drawn else None
 
 
-def _result(
-    method: AbstractMethod, finished: Finished, history: History, draws: np.ndarray | None
-) -> Result:
+def _result(finished: Finished, advice: list[str]) -> Result:
     failures = sum(int((~stretch.info["ok"]).sum()) for stretch in finished.stretches)
     warnings = []
     if failures:
@@ -156,9 +164,12 @@ def _result(
         )
     steps = f"{finished.steps:,} steps"
     if finished.lost:
-        code, message = Code.FAILED, (
-            f"After {steps} no finite step could be made any more; the last finite state is kept. "
-            "Lower the step size, standardise the data or tighten the priors."
+        code, message = (
+            Code.FAILED,
+            (
+                f"After {steps} no finite step could be made any more; the last finite state is "
+                "kept. Lower the step size, standardise the data or tighten the priors."
+            ),
         )
     elif finished.interrupted:
         code, message = Code.INTERRUPTED, f"Interrupted after {steps}; what was fitted is kept."
@@ -166,10 +177,7 @@ def _result(
         code, message = Code.CONVERGED, f"Converged after {steps}."
     else:
         code, message = Code.COMPLETED, f"All {steps} were made."
-    fields = {name: np.atleast_2d(values) for name, values in history.fields.items()}
-    if fields and next(iter(fields.values())).size:
-        warnings += method.advice(fields, draws)
-    return Result(code, message, tuple(warnings))
+    return Result(code, message, (*warnings, *advice))
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,11 +52,11 @@ class MAP(AbstractMethod):
     batch_size: int | None = None
     optimizer: optax.GradientTransformation | None = None
 
-    figure: ClassVar[str] = "log_joint"
-    collects: ClassVar[bool] = False
-    chains: ClassVar[int] = 1
-    warmup: ClassVar[int] = 0
-    thin: ClassVar[int] = 1
+    figure = "log_joint"
+    collects = False
+    chains = 1
+    warmup = 0
+    thin = 1
 
     def __post_init__(self) -> None:
         check_counts("MAP", steps=self.steps)
@@ -101,9 +101,7 @@ class MAP(AbstractMethod):
     def _transform(self) -> optax.GradientTransformation:
         return optax.scale_by_adam() if self.optimizer is None else self.optimizer
 
-    def finish(
-        self, target: Target, state: Any, draws: np.ndarray | None, memory: Any
-    ) -> Draws:
+    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Draws:
         """The point, as one draw of one chain."""
         return Draws(jnp.asarray(state.position)[:1, None])
 

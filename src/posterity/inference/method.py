@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -60,12 +60,14 @@ class AbstractMethod:
     Attributes:
         figure: the info field that the progress bar shows.
         collects: whether the draws of θ are the result.
+        uneven: whether steps differ much in length, so that chains would wait for each other.
         chains, warmup, thin: how many chains; steps before the first kept draw; steps per draw.
         batch_size: rows per step, or None for all.
     """
 
-    figure: ClassVar[str]
-    collects: ClassVar[bool] = False
+    figure: str
+    collects: bool = False
+    uneven: bool = False
     batch_size: int | None = None
     chains: int = 1
     warmup: int = 0
@@ -120,6 +122,11 @@ class AbstractMethod:
     ) -> AbstractDistribution:
         """The posterior over θ that the run has found; also of an interrupted run."""
 
-    def advice(self, info: dict[str, np.ndarray], draws: np.ndarray | None) -> list[str]:
-        """Warnings about a finished run, as sentences of advice."""
+    def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
+        """Warnings about a finished run, as sentences of advice.
+
+        Args:
+            target: the target. info: what every kept step reported, as in the history. memory:
+            what the last review wanted back.
+        """
         return []

@@ -81,7 +81,9 @@ def prepare(
 
 @eqx.filter_jit(donate="all-except-first")
 def dispatch(
-    fixed: tuple[AbstractMethod, Target, Batches, int, bool], loop: Loop, steps: jax.Array
+    fixed: tuple[AbstractMethod, Target, Batches, int, bool],
+    loop: Loop,
+    steps: jax.Array | np.ndarray,
 ) -> tuple[Loop, Any, jax.Array | None]:
     """Make `steps` steps; the number is an argument, so one compilation serves every dispatch.
 
@@ -92,9 +94,9 @@ def dispatch(
     over_chains = _over_chains(loop.keys.shape[0], together)
 
     def one_chain(key: jax.Array, order: Order, state: Any, failed: jax.Array) -> Any:
-        info = eqx.filter_eval_shape(
-            method.step, key, target, state, batches.batch(order, steps)
-        )[1]
+        info = eqx.filter_eval_shape(method.step, key, target, state, batches.batch(order, steps))[
+            1
+        ]
         infos = jax.tree.map(lambda leaf: jnp.zeros((room, *leaf.shape), leaf.dtype), info)
         theta = eqx.filter_eval_shape(method.theta, state)
         draws = (
@@ -227,7 +229,7 @@ class _Runner:
         self.room = self._room(target)
         # Chains of one matrix product each gain from going in step; chains whose steps differ in
         # length (NUTS) would wait for the slowest, so on a CPU they go one after the other.
-        together = jax.default_backend() != "cpu" or not getattr(method, "uneven", False)
+        together = jax.default_backend() != "cpu" or not method.uneven
         self.fixed = (method, target, batches, self.room, together)
         self.size = min(16 * method.thin, self.room)
         self.failures = 0
@@ -260,9 +262,7 @@ class _Runner:
                 draws.append(np.asarray(kept)[:, : count // self.method.thin])
             left -= count
             self._watch(loop, infos[-1])
-        joined = {
-            name: np.concatenate([info[name] for info in infos], axis=1) for name in infos[0]
-        }
+        joined = {name: np.concatenate([info[name] for info in infos], axis=1) for name in infos[0]}
         return loop, Stretch(joined, np.concatenate(draws, axis=1) if draws else None)
 
     def _grow(self, seconds: float, count: int) -> None:

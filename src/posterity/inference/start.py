@@ -75,13 +75,13 @@ def _seed(seed: int) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _keys(seed: jax.Array, chains: jax.Array) -> jax.Array:
+def _keys(seed: Any, chains: Any) -> jax.Array:
     return jax.vmap(lambda chain: jax.random.fold_in(jax.random.key(seed), chain))(chains)
 
 
 @eqx.filter_jit
 def _drawn(
-    target: Target, seed: jax.Array, chains: jax.Array, starts: int, from_prior: bool
+    target: Target, seed: Any, chains: Any, starts: int, from_prior: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Keys, and θ (start, chain, D) from the prior or from the net's initial weights."""
     keys = _keys(seed, chains)

@@ -28,7 +28,10 @@ class FunctionNet(AbstractNet):
 
 
 class EquinoxNet(AbstractNet):
-    """An Equinox module of one example, mapped over the rows; its float arrays are the parameters."""
+    """An Equinox module of one example, mapped over the rows.
+
+    Its floating-point arrays are the parameters.
+    """
 
     holds_weights: ClassVar[bool] = True
     module: eqx.Module
@@ -57,7 +60,9 @@ class EquinoxNet(AbstractNet):
 
     def apply(self, params: Params, x: jax.Array) -> jax.Array:
         """The module with its arrays replaced by `params`, mapped over the rows of `x`."""
-        module: Any = eqx.combine(params, eqx.filter(self.module, eqx.is_inexact_array, inverse=True))
+        module: Any = eqx.combine(
+            params, eqx.filter(self.module, eqx.is_inexact_array, inverse=True)
+        )
         return jax.vmap(module)(x)
 
 
@@ -110,7 +115,7 @@ def as_net(given: Any) -> AbstractNet:
     if isinstance(given, AbstractNet):
         return given
     if isinstance(given, tuple) and len(given) == 2 and all(map(callable, given)):
-        return FunctionNet(*given)
+        return FunctionNet(given[0], given[1])
     if isinstance(given, eqx.Module):
         return EquinoxNet(given)
     flax = sys.modules.get("flax")

@@ -30,9 +30,7 @@ def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
     try:
         import arviz
     except ImportError as error:
-        raise ImportError(
-            'to_arviz needs ArviZ: pip install "posterity[arviz]".'
-        ) from error
+        raise ImportError('to_arviz needs ArviZ: pip install "posterity[arviz]".') from error
     weights = {path: posterior.weights(path, n=n, seed=seed) for path in posterior.target.paths}
     dims = {
         path: [f"{path}_dim_{axis}" for axis in range(values.ndim - 2)]
@@ -43,7 +41,7 @@ def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
         for path, values in weights.items()
         for name, length in zip(dims[path], values.shape[2:])
     }
-    groups: dict[str, dict[str, np.ndarray]] = {"posterior": weights}
+    groups: dict[str, Any] = {"posterior": weights}
     if isinstance(posterior.distribution, Draws):
         groups["sample_stats"] = _stats(posterior, next(iter(weights.values())).shape[:2])
     groups = {name: group for name, group in groups.items() if group}

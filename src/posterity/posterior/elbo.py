@@ -43,7 +43,9 @@ def elbo(posterior: Posterior, data: Any, *, draws: int = 10_000, seed: int = 0)
         TypeError: the posterior holds draws, which have no density.
     """
     if not isinstance(posterior.distribution, Gaussian):
-        raise TypeError("elbo: stored draws have no density; only a Gaussian posterior has an ELBO.")
+        raise TypeError(
+            "elbo: stored draws have no density; only a Gaussian posterior has an ELBO."
+        )
     batch = as_batches(data, posterior.target.likelihood, None).full
     keys = jax.random.split(jax.random.key(seed), draws)
     each = np.asarray(_terms(posterior.target, posterior.distribution, batch, keys), np.float64)
@@ -56,6 +58,8 @@ def _terms(target: Target, q: Gaussian, batch: Batch, keys: jax.Array) -> jax.Ar
         noise = jax.random.normal(key, q.mean.shape, q.mean.dtype)
         theta = q.mean + q.sd * noise
         log_q = jnp.sum(-0.5 * noise**2 - jnp.log(q.sd) - 0.5 * math.log(2 * math.pi))
-        return target.elbo(target.scaled_log_likelihood(theta, batch), log_q - target.log_prior(theta))
+        return target.elbo(
+            target.scaled_log_likelihood(theta, batch), log_q - target.log_prior(theta)
+        )
 
     return jax.lax.map(term, keys, batch_size=64)

@@ -173,8 +173,9 @@ def decode_distribution(data: Json) -> dist.Distribution:
         return decode_distribution(data["base"]).expand(tuple(map(int, data["shape"])))
     if kind == "event":
         return decode_distribution(data["base"]).to_event(int(data["dims"]))
-    found = getattr(dist, kind, None)
-    if not (isinstance(found, type) and issubclass(found, dist.Distribution)):
+    found: Any = getattr(dist, kind, None)
+    known = isinstance(found, type) and issubclass(found, dist.Distribution)
+    if not known:
         raise ValueError(f"unknown distribution {kind!r}")
     if not set(data["args"]) <= set(found.arg_constraints):
         raise ValueError(f"{kind} has no parameters {sorted(data['args'])}")

@@ -20,26 +20,26 @@ SMALL = 4_096  # parameters up to which a net counts as small
 
 
 class Source(NamedTuple):
-    """Where predictive draws come from: `count` draws of a distribution over a target's θ.
+    """Where predictive draws come from: `draws` draws of a distribution over a target's θ.
 
-    `count` is an array, so that one compilation serves every number of draws.
+    `draws` is an array, so that one compilation serves every number of draws.
     """
 
     target: Target
     distribution: AbstractDistribution
     key: jax.Array
-    count: jax.Array
+    draws: jax.Array
 
 
 class Moments(NamedTuple):
     """Running moments over draws, by row.
 
     Attributes:
-        count: draws so far. mean, m2: mean and sum of squared deviations of E[y | θ].
+        n: draws so far. mean, m2: mean and sum of squared deviations of E[y | θ].
         var: mean of Var[y | θ]. entropy: mean of H[y | θ] for classes, else zero.
     """
 
-    count: jax.Array
+    n: jax.Array
     mean: jax.Array
     m2: jax.Array
     var: jax.Array
@@ -64,8 +64,8 @@ def by_rows(function: Callable[..., Any], source: Source, *rows: np.ndarray) -> 
     return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(a) for a in leaves]), *parts)
 
 
-def moments(source: Source, x: np.ndarray) -> Moments:
-    """Moments over all draws for every row of `x`; `count` is repeated by row."""
+def moments(source: Source, x: np.ndarray) -> Any:
+    """`Moments` over all draws for every row of `x`, as NumPy arrays; `n` is repeated by row."""
     return by_rows(_moments, source, x)
 
 
@@ -76,11 +76,22 @@ def log_prob(source: Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def raw(source: Source, x: np.ndarray, of_y: bool) -> np.ndarray:
     """E[y | x, θₛ], or a draw of y, of every draw: (S, rows, ...)."""
-    numbers = np.arange(int(source.count))
+    numbers = np.arange(int(source.draws))
     raw_rows = _raw_y if of_y else _raw_mean
     return np.moveaxis(
         by_rows(lambda source, x: raw_rows(source, x, jnp.asarray(numbers)), source, x), 0, 1
     )
+
+
+def means(target: Target, theta: jax.Array, x: np.ndarray) -> np.ndarray:
+    """E[y | x, θ] of given draws θ (..., D): (draws, rows, ...), in the order of the draws."""
+    return np.asarray(_means(target, theta.reshape(-1, target.size), jnp.asarray(x)))
+
+
+@eqx.filter_jit
+def _means(target: Target, theta: jax.Array, x: jax.Array) -> jax.Array:
+    evaluate = _mean_var(target, x)
+    return jax.lax.map(lambda row: evaluate(row)[0], theta, batch_size=32)
 
 
 def cdf(source: Source, x: np.ndarray, points: np.ndarray, of_y: bool) -> np.ndarray:
@@ -102,9 +113,9 @@ def _fold(
     def body(number: jax.Array, carry: Any) -> Any:
         index = number * block + jnp.arange(block)
         thetas = jax.vmap(source.distribution.draw, (None, 0))(source.key, index)
-        return merge(carry, thetas, (index < source.count).astype(thetas.dtype))
+        return merge(carry, thetas, (index < source.draws).astype(thetas.dtype))
 
-    return jax.lax.fori_loop(0, -(-source.count // block), body, carry)
+    return jax.lax.fori_loop(0, -(-source.draws // block), body, carry)
 
 
 def _mean_var(target: Target, x: jax.Array) -> Callable[[jax.Array], tuple[Any, Any, Any]]:
@@ -131,7 +142,7 @@ def _moments(source: Source, x: jax.Array) -> Moments:
     def merge(old: Moments, thetas: jax.Array, weights: jax.Array) -> Moments:
         means, variances, entropies = jax.vmap(evaluate)(thetas)
         n = jnp.sum(weights)
-        total = old.count + n
+        total = old.n + n
 
         def average(values: jax.Array) -> jax.Array:
             return jnp.tensordot(weights, values, 1) / n
@@ -143,14 +154,14 @@ def _moments(source: Source, x: jax.Array) -> Moments:
         return Moments(
             total,
             old.mean + step * n / total,
-            old.m2 + m2 + step**2 * old.count * n / total,
+            old.m2 + m2 + step**2 * old.n * n / total,
             old.var + (average(variances) - old.var) * n / total,
             old.entropy + (average(entropies) - old.entropy) * n / total,
         )
 
     start = Moments(jnp.zeros((), x.dtype), zeros[0], zeros[0], zeros[1], zeros[2])
     done = _fold(source, x.shape[0], merge, start)
-    return done._replace(count=jnp.broadcast_to(done.count, x.shape[:1]))
+    return done._replace(n=jnp.broadcast_to(done.n, x.shape[:1]))
 
 
 @eqx.filter_jit
@@ -161,7 +172,7 @@ def _log_prob(source: Source, x: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.logaddexp(old, jax.scipy.special.logsumexp(each, axis=0))
 
     start = jnp.full(x.shape[0], -jnp.inf, x.dtype)
-    return _fold(source, x.shape[0], merge, start) - jnp.log(source.count)
+    return _fold(source, x.shape[0], merge, start) - jnp.log(source.draws)
 
 
 @eqx.filter_jit
@@ -210,4 +221,4 @@ def _average(
         return old + jnp.tensordot(weights, jax.vmap(each)(thetas), 1)
 
     rows = x.shape[0] * points.shape[-1]
-    return _fold(source, rows, merge, jnp.zeros_like(points)) / source.count
+    return _fold(source, rows, merge, jnp.zeros_like(points)) / source.draws

@@ -44,7 +44,7 @@ class Summary:
 
     def __str__(self) -> str:
         head = ("parameter", "shape", "means from", "to", "sds from", "to")
-        table = [head]
+        table: list[tuple[str, ...]] = [head]
         for row in self.rows:
             figures = dataclasses.astuple(row)[2:]
             table.append((row.path, str(row.shape), *(f"{value:.3f}" for value in figures)))

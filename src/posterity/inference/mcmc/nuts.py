@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,10 +62,10 @@ class NUTS(AbstractMethod):
     target_acceptance: float = 0.8
     max_depth: int = 10
 
-    figure: ClassVar[str] = "acceptance_rate"
-    collects: ClassVar[bool] = True
-    uneven: ClassVar[bool] = True
-    batch_size: ClassVar[int | None] = None
+    figure = "acceptance_rate"
+    collects = True
+    uneven = True
+    batch_size = None
 
     def __post_init__(self) -> None:
         check_counts(
@@ -145,16 +145,15 @@ class NUTS(AbstractMethod):
         """The current draw."""
         return state.position
 
-    def finish(
-        self, target: Target, state: Any, draws: np.ndarray | None, memory: Any
-    ) -> Draws:
+    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Draws:
         """The kept draws; of a run that was stopped before the first, the current θ."""
         return Draws(jnp.asarray(state.position[:, None] if draws is None else draws))
 
-    def advice(self, info: dict[str, np.ndarray], draws: np.ndarray | None) -> list[str]:
+    def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
         """Warnings about divergences, tree depth and acceptance."""
-        steps = info["divergent"].size
-        advice = []
+        advice: list[str] = []
+        if not (steps := info["divergent"].size):
+            return advice
         if diverged := int(info["divergent"].sum()):
             advice.append(
                 f"{diverged} of {steps} kept steps diverged: parts of the posterior may be missed. "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,12 +56,12 @@ class SGLD(AbstractMethod):
     draws: int = 1_000
     step_size: float = dataclasses.field(kw_only=True)
     batch_size: int | None = None
-    warmup: int | None = None  # type: ignore[assignment]
+    warmup: int = None  # type: ignore[assignment]  # set to draws × thin below
     thin: int = 1
     chains: int = 1
 
-    figure: ClassVar[str] = "log_joint"
-    collects: ClassVar[bool] = True
+    figure = "log_joint"
+    collects = True
 
     def __post_init__(self) -> None:
         check_counts("SGLD", draws=self.draws, thin=self.thin, chains=self.chains)
@@ -101,9 +101,7 @@ class SGLD(AbstractMethod):
         """The same θ with half the step size."""
         return state._replace(step_size=state.step_size / 2)
 
-    def finish(
-        self, target: Target, state: Any, draws: np.ndarray | None, memory: Any
-    ) -> Draws:
+    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Draws:
         """The kept draws; of a run that was stopped before the first, the current θ."""
         return Draws(jnp.asarray(state.position[:, None] if draws is None else draws))
 

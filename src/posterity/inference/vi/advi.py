@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -86,11 +87,11 @@ class ADVI(AbstractMethod):
     draws: int = 1
     init_sd: float = 0.03
 
-    figure: ClassVar[str] = "elbo"
-    collects: ClassVar[bool] = False
-    chains: ClassVar[int] = 1
-    warmup: ClassVar[int] = 0
-    thin: ClassVar[int] = 1
+    figure = "elbo"
+    collects = False
+    chains = 1
+    warmup = 0
+    thin = 1
 
     def __post_init__(self) -> None:
         check_counts("ADVI", steps=self.steps, draws=self.draws, starts=self.starts)
@@ -161,20 +162,26 @@ class ADVI(AbstractMethod):
     def _transform(self) -> optax.GradientTransformation:
         return optax.scale_by_adam() if self.optimizer is None else self.optimizer
 
+    def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
+        """A warning where doubling the run still paid clearly."""
+        if memory is None or memory.converged or not memory.risen > 5 * _tolerance(target):
+            return []
+        return [
+            f"The ELBO rose by {memory.risen:.1f} nats when the run was last doubled, so it has "
+            f"not converged. Raise steps above {self.steps:,}."
+        ]
+
     # -- cycles -----------------------------------------------------------------------------------
 
-    def review(
-        self, target: Target, states: list[Any], done: list[Stretch], memory: Any
-    ) -> Review:
+    def review(self, target: Target, states: list[Any], done: list[Stretch], memory: Any) -> Review:
         """Lengthen the run cycle by cycle until it pays no more, then polish the best."""
         if memory is None:
             return self._next(self._plan(target, states), states[0])
         self._record(memory, states[0], done, target)
-        if memory.lengths:
-            if self.stop and memory.idle >= 2:
-                memory.converged = True
-                memory.lengths = memory.lengths[-1:] if self.optimizer is None else []
-                memory.fresh = []
+        if memory.lengths and self.stop and memory.idle >= 2:
+            memory.converged = True
+            memory.lengths = memory.lengths[-1:] if self.optimizer is None else []
+            memory.fresh = []
         if not memory.lengths:
             return Review(memory.best, 0, memory, converged=memory.converged)
         if len(memory.lengths) == 1 and self.optimizer is None:
@@ -193,20 +200,20 @@ class ADVI(AbstractMethod):
         polish = self.steps // 4 if self.optimizer is None else 0
         share = (self.steps - polish) / (2**count - 1)
         ends = [round(share * (2**i - 1)) for i in range(count + 1)]
-        lengths = [b - a for a, b in zip(ends[:-1], ends[1:]) if b > a]
+        lengths = [b - a for a, b in itertools.pairwise(ends) if b > a]
         peak = min(0.3, max(1e-3, 12 / target.size))
         return Cycles(lengths=lengths + [polish] * (polish > 0), fresh=states[1:], peak=peak)
 
-    def _record(
-        self, memory: Cycles, state: Any, done: list[Stretch], target: Target
-    ) -> None:
+    def _record(self, memory: Cycles, state: Any, done: list[Stretch], target: Target) -> None:
         """Keep the cycle just finished if it is the best so far."""
         elbos = done[-1].info["elbo"]
         score, best = Score.of_tail(elbos), memory.score
         doubt = 2 * math.hypot(score.error, best.error) if best else 0.0
         gain = score.mean - best.mean if best else math.inf
         enough = elbos.size >= EVIDENCE and best is not None
-        small = gain + doubt < max(0.1, TOLERANCE * target.rows)
+        small = gain + doubt < _tolerance(target)
+        if best is not None and not memory.polishing:
+            memory.risen = gain - doubt
         memory.idle = memory.idle + 1 if enough and small else 0
         # The last state of a user's schedule is the one meant; a polished state is the better one
         # unless the ELBO speaks against it.
@@ -230,9 +237,7 @@ class ADVI(AbstractMethod):
         )
         return Review(state, length, memory)
 
-    def finish(
-        self, target: Target, state: Any, draws: np.ndarray | None, memory: Any
-    ) -> Gaussian:
+    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Gaussian:
         """The averaged q; after an interruption in mid-cycle, that of the best finished cycle."""
         if self.optimizer is None and memory is not None and memory.best is not None:
             state = memory.best
@@ -277,14 +282,23 @@ class Score(NamedTuple):
         return cls(float(tail.mean()), float(np.std(means) / math.sqrt(max(len(means) - 1, 1))))
 
 
+def _tolerance(target: Target) -> float:
+    """Nats of ELBO below which a longer run would not be noticed."""
+    return max(0.1, TOLERANCE * target.rows)
+
+
 @dataclasses.dataclass
 class Cycles:
     """What is remembered between cycles.
 
     Attributes:
-        lengths: of the cycles to come. fresh: starts that have not run. peak: step size at the
-        beginning of a cycle. best, score: the best finished cycle's state and its ELBO. idle: how
-        many cycles in a row have gained little. polishing: whether the last cycle is under way.
+        lengths: of the cycles to come.
+        fresh: starts that have not run.
+        peak: step size at the beginning of a cycle.
+        best, score: the best finished cycle's state and its ELBO.
+        idle: how many cycles in a row have gained little.
+        risen: by how much, at least, the last doubling raised the ELBO.
+        polishing: whether the last cycle is under way.
         independent: whether the cycle under way has a start of its own.
     """
 
@@ -294,6 +308,7 @@ class Cycles:
     best: Any = None
     score: Score | None = None
     idle: int = 0
+    risen: float = 0.0
     polishing: bool = False
     independent: bool = True
     converged: bool = False

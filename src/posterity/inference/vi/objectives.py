@@ -7,7 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from posterity.target import Target
+from posterity.target import Batch, Target
 
 
 def entropy(sd: jax.Array) -> jax.Array:
@@ -43,9 +43,7 @@ def kl(target: Target, mean: jax.Array, sd: jax.Array, thetas: jax.Array) -> jax
     return total
 
 
-def monte_carlo_kl(
-    target: Target, mean: jax.Array, sd: jax.Array, thetas: jax.Array
-) -> jax.Array:
+def monte_carlo_kl(target: Target, mean: jax.Array, sd: jax.Array, thetas: jax.Array) -> jax.Array:
     """log q(θ) − log p(θ) of each draw, whose mean is KL(q ‖ prior): (draws,)."""
     log_q = jnp.sum(
         -0.5 * ((thetas - mean) / sd) ** 2 - jnp.log(sd) - 0.5 * math.log(2 * math.pi), axis=-1
@@ -54,7 +52,7 @@ def monte_carlo_kl(
 
 
 def elbo(
-    target: Target, mean: jax.Array, sd: jax.Array, thetas: jax.Array, batch
+    target: Target, mean: jax.Array, sd: jax.Array, thetas: jax.Array, batch: Batch
 ) -> jax.Array:
     """The ELBO of q, estimated with draws `thetas` (draws, D) on `batch`."""
     if thetas.shape[0] == 1:

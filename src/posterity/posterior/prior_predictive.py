@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from posterity.data.batches import as_inputs
@@ -34,7 +35,7 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
     >>> po.prior_predictive(model, np.zeros((3, 1)), draws=10).shape
     (10, 3)
     """
-    inputs = as_inputs(x)
+    inputs = jnp.asarray(as_inputs(x))
     out = jax.eval_shape(model.net.apply, model.template(), inputs)
     targets = int(np.prod(out.shape[1:])) // model.likelihood.outputs_per_target
     y_shape = (targets,) if targets > 1 else ()

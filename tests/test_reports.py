@@ -12,7 +12,7 @@ import pytest
 import posterity as po
 from posterity.diagnostics import Code, Result
 from posterity.posterior.history import History
-from posterity.report import report
+from posterity.reports import report
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")

@@ -126,7 +126,9 @@ def _template() -> Any:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(files("posterity").joinpath("report.html.j2").read_text("utf-8"))
+    return environment.from_string(
+        files("posterity").joinpath("reports.html.j2").read_text("utf-8")
+    )
 
 
 # -- metrics ------------------------------------------------------------------------------------

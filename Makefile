@@ -1,0 +1,45 @@
+# Every target makes its own virtual environment; nothing but Python ≥ 3.11 and git is needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := dev
+# Two cores: JAX uses both by itself for large nets, tests are many small ones.
+WORKERS ?= 2
+
+.PHONY: demo test test-slow bench lint format clean
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  (echo "Posterity needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## the two-moons job: fit, result, report
+	@$(BIN)/posterity demo moons --out demo-report
+
+test: lint  ## what CI runs: lint, types, import direction, tests, docstring and README examples
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" tests
+	$(BIN)/python -m pytest -n $(WORKERS) --doctest-modules src/posterity
+	$(BIN)/python -m pytest --doctest-glob="*.md" README.md docs
+
+test-slow: $(STAMP)  ## whole jobs and statistical suites: some minutes
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow tests
+
+bench: $(STAMP)  ## ours beside each peer, alternating, in their own environments: see benchmarks/
+	$(BIN)/python benchmarks/run.py all
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-report
