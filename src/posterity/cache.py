@@ -29,7 +29,7 @@ def use_compilation_cache() -> None:
     or prediction and never at import.
     """
     folder = cache_folder()
-    if folder is None or jax.config.read("jax_compilation_cache_dir") is not None:
+    if folder is None or jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)

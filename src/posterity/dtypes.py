@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+_config: Any = jax.config  # its flags are made at run time, unknown to type checkers
+
 
 def float_dtype() -> Any:
     """The floating-point type of θ and of the data: float32, or float64 under ``jax_enable_x64``.
@@ -14,7 +16,7 @@ def float_dtype() -> Any:
     >>> float_dtype().__name__
     'float32'
     """
-    return np.float64 if jax.config.read("jax_enable_x64") else np.float32
+    return np.float64 if _config.jax_enable_x64 else np.float32
 
 
 def largest_magnitude() -> float:

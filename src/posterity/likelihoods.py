@@ -138,7 +138,7 @@ class Bernoulli(AbstractClassLikelihood):
 
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Bernoulli with the net's log-odds."""
-        return dist.BernoulliLogits(outputs[:, 0])
+        return dist.BernoulliLogits(outputs[:, 0], validate_args=False)
 
     def log_prob(self, outputs: jax.Array, y: jax.Array, unknowns: Unknowns) -> jax.Array:
         """y f − log(1 + eᶠ), the stable form with the fewest operations."""
@@ -189,7 +189,7 @@ class Categorical(AbstractClassLikelihood):
 
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Categorical with the net's logits."""
-        return dist.CategoricalLogits(outputs)
+        return dist.CategoricalLogits(outputs, validate_args=False)
 
     def log_prob(self, outputs: jax.Array, y: jax.Array, unknowns: Unknowns) -> jax.Array:
         """f_y − log Σ eᶠ."""
@@ -254,7 +254,7 @@ class Normal(AbstractRegressionLikelihood):
 
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Normal around the net's outputs."""
-        return dist.Normal(*self._loc_and_scale(outputs, unknowns))
+        return dist.Normal(*self._loc_and_scale(outputs, unknowns), validate_args=False)
 
 
 class StudentT(AbstractRegressionLikelihood):
@@ -285,7 +285,8 @@ class StudentT(AbstractRegressionLikelihood):
 
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Student's t around the net's outputs."""
-        return dist.StudentT(self.df, *self._loc_and_scale(outputs, unknowns))
+        loc, scale = self._loc_and_scale(outputs, unknowns)
+        return dist.StudentT(self.df, loc, scale, validate_args=False)
 
 
 class Poisson(AbstractLikelihood):
@@ -319,7 +320,7 @@ class Poisson(AbstractLikelihood):
 
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Poisson with the exponential of the net's outputs as rate."""
-        return dist.Poisson(jnp.exp(outputs[:, 0]))
+        return dist.Poisson(jnp.exp(outputs[:, 0]), validate_args=False)
 
     def log_prob(self, outputs: jax.Array, y: jax.Array, unknowns: Unknowns) -> jax.Array:
         """y f − eᶠ − log y!, without the logarithm of a rate that may have underflowed."""

@@ -185,7 +185,8 @@ def as_inputs(x: Any, name: str = "x") -> np.ndarray:
     if array.ndim < 2:
         raise ValueError(
             f"{name}: expected rows of inputs, shape (rows, columns, ...), got "
-            f"shape {array.shape}. For one input column use {name}[:, None]; for one row use {name}[None]."
+            f"shape {array.shape}. For one input column use {name}[:, None]; for one row use "
+            f"{name}[None]."
         )
     if 0 in array.shape:
         raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")

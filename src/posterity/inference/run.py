@@ -83,7 +83,7 @@ def prepare(
 def dispatch(
     fixed: tuple[AbstractMethod, Target, Batches, int, bool],
     loop: Loop,
-    steps: jax.Array | np.ndarray,
+    steps: Any,
 ) -> tuple[Loop, Any, jax.Array | None]:
     """Make `steps` steps; the number is an argument, so one compilation serves every dispatch.
 

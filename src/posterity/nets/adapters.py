@@ -89,7 +89,8 @@ class NNXNet(AbstractNet):
 def _from_nnx(module: Any) -> NNXNet:
     from flax import nnx
 
-    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    split: Any = nnx.split  # its types promise a variadic tuple
+    graph, params, rest = split(module, nnx.Param, ...)
     kinds = sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(rest)})
     if kinds:
         raise ValueError(
@@ -115,7 +116,7 @@ def as_net(given: Any) -> AbstractNet:
     if isinstance(given, AbstractNet):
         return given
     if isinstance(given, tuple) and len(given) == 2 and all(map(callable, given)):
-        return FunctionNet(given[0], given[1])
+        return FunctionNet(*given)
     if isinstance(given, eqx.Module):
         return EquinoxNet(given)
     flax = sys.modules.get("flax")

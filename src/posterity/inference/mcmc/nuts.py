@@ -95,8 +95,8 @@ class NUTS(AbstractMethod):
             log_joint=jnp.full((), jnp.nan, theta.dtype),
             gradient=jnp.full_like(theta, jnp.nan),
             at=jnp.zeros((), jnp.int32),
-            step_size=step_size[0](jnp.ones((), theta.dtype)),
-            metric=metric[0](theta.shape[0]),
+            step_size=_arrays(step_size[0](jnp.ones((), theta.dtype))),
+            metric=_arrays(metric[0](theta.shape[0])),
             inverse_mass=jnp.ones_like(theta),
         )
 
@@ -209,8 +209,13 @@ def _schedule(warmup: int) -> tuple[np.ndarray, np.ndarray]:
     return schedule[:, 0] == 1, schedule[:, 1] == 1
 
 
+def _arrays(tree: Any) -> Any:
+    """BlackJAX's states begin with Python numbers, which are of another type one step later."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), tree)
+
+
 def _where(condition: jax.Array, yes: Any, no: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b).astype(b.dtype), yes, no)
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b).astype(jnp.result_type(b)), yes, no)
 
 
 class NUTSState(NamedTuple):

@@ -1,0 +1,100 @@
+"""The contract table: one row buys a method the whole suite.
+
+A row names the method's settings for a conjugate regression (short, for the mechanics; long, for
+exactness), and what the long run may be off by for reasons of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from oracles import Conjugate
+
+import posterity as po
+from posterity.inference.method import AbstractMethod
+
+
+def exact(oracle: Conjugate) -> tuple[np.ndarray, np.ndarray]:
+    """The exact posterior's mean and sd."""
+    return oracle.mean, np.sqrt(np.diag(oracle.cov))
+
+
+def mean_field(oracle: Conjugate) -> tuple[np.ndarray, np.ndarray]:
+    """What the best independent normal has."""
+    return oracle.mean, oracle.mean_field_sd
+
+
+def mode(oracle: Conjugate) -> tuple[np.ndarray, np.ndarray]:
+    """The mode, of no width."""
+    return oracle.mean, np.zeros_like(oracle.mean)
+
+
+def langevin(step_size: float) -> Callable[[Conjugate], tuple[np.ndarray, np.ndarray]]:
+    """The stationary law of Langevin steps on a normal posterior: Λ⁻¹ (I − ε Λ / 2)⁻¹."""
+
+    def answer(oracle: Conjugate) -> tuple[np.ndarray, np.ndarray]:
+        widened = oracle.precision @ (np.eye(len(oracle.mean)) - step_size * oracle.precision / 2)
+        return oracle.mean, np.sqrt(np.diag(np.linalg.inv(widened)))
+
+    return answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One method of the contract suite.
+
+    Attributes:
+        short: settings of a run of some dozens of steps.
+        long: settings of a run that meets the exact answer.
+        answer: mean and sd of θ that the long run has in the limit.
+        optimises: whether the long run's error is of optimisation (relative, 1e-3 of a posterior sd
+            is asked for twenty times over) and not of sampling (its own Monte Carlo error).
+        minibatch: settings of a short run in minibatches, or None where there are none.
+    """
+
+    name: str
+    short: AbstractMethod
+    long: AbstractMethod
+    answer: Callable[[Conjugate], tuple[np.ndarray, np.ndarray]]
+    optimises: bool
+    minibatch: AbstractMethod | None
+
+
+STEP = 3e-4
+
+TABLE = [
+    Row(
+        "ADVI",
+        short=po.ADVI(steps=40, stop=False),
+        long=po.ADVI(steps=20_000, draws=64, stop=False),
+        answer=mean_field,
+        optimises=True,
+        minibatch=po.ADVI(steps=40, batch_size=7, stop=False),
+    ),
+    Row(
+        "MAP",
+        short=po.MAP(steps=40),
+        long=po.MAP(steps=5_000),
+        answer=mode,
+        optimises=True,
+        minibatch=po.MAP(steps=40, batch_size=7),
+    ),
+    Row(
+        "NUTS",
+        short=po.NUTS(chains=2, warmup=20, draws=20),
+        long=po.NUTS(chains=4, warmup=500, draws=2_500),
+        answer=exact,
+        optimises=False,
+        minibatch=None,
+    ),
+    Row(
+        "SGLD",
+        short=po.SGLD(draws=20, step_size=STEP, chains=2, thin=2),
+        long=po.SGLD(draws=10_000, step_size=STEP, chains=4, thin=4),
+        answer=langevin(STEP),
+        optimises=False,
+        minibatch=po.SGLD(draws=20, step_size=STEP, batch_size=7),
+    ),
+]
