@@ -29,18 +29,22 @@ UNIVARIATE = {
         np.array([0, 1, 1, 0, 1, 0, 1.0]),
         stats.bernoulli(special.expit(F)),
     ),
-    "normal-known": (
-        po.likelihoods.Normal(0.7), F[:, None], {}, REAL, stats.norm(F, 0.7)
-    ),
+    "normal-known": (po.likelihoods.Normal(0.7), F[:, None], {}, REAL, stats.norm(F, 0.7)),
     "normal-learned": (
-        po.likelihoods.Normal(PRIOR), F[:, None], {"scale": 0.3}, REAL, stats.norm(F, 0.3)
+        po.likelihoods.Normal(PRIOR),
+        F[:, None],
+        {"scale": 0.3},
+        REAL,
+        stats.norm(F, 0.3),
     ),
     "normal-net": (
-        po.likelihoods.Normal("net"), np.stack([F, RAW], 1), {}, REAL, stats.norm(F, SOFT)
+        po.likelihoods.Normal("net"),
+        np.stack([F, RAW], 1),
+        {},
+        REAL,
+        stats.norm(F, SOFT),
     ),
-    "student": (
-        po.likelihoods.StudentT(5.0, 0.7), F[:, None], {}, REAL, stats.t(5.0, F, 0.7)
-    ),
+    "student": (po.likelihoods.StudentT(5.0, 0.7), F[:, None], {}, REAL, stats.t(5.0, F, 0.7)),
     "student-learned": (
         po.likelihoods.StudentT(3.5, PRIOR),
         F[:, None],
@@ -49,7 +53,11 @@ UNIVARIATE = {
         stats.t(3.5, F, 1.3),
     ),
     "student-net": (
-        po.likelihoods.StudentT(4.0, "net"), np.stack([F, RAW], 1), {}, REAL, stats.t(4.0, F, SOFT)
+        po.likelihoods.StudentT(4.0, "net"),
+        np.stack([F, RAW], 1),
+        {},
+        REAL,
+        stats.t(4.0, F, SOFT),
     ),
     "poisson": (po.likelihoods.Poisson(), F[:, None], {}, COUNTS, stats.poisson(np.exp(F))),
 }

@@ -68,7 +68,9 @@ def rule_of(prior, path):
         return prior
     for pattern, given in prior.items():
         beginning, _, end = pattern.partition("*")
-        if path == pattern or ("*" in pattern and path.startswith(beginning) and path.endswith(end)):
+        if path == pattern or (
+            "*" in pattern and path.startswith(beginning) and path.endswith(end)
+        ):
             return given
     raise AssertionError(path)
 

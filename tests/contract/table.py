@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from oracles import Conjugate
 
 import posterity as po
+from oracles import Conjugate
 from posterity.inference.method import AbstractMethod
 
 

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract.table import TABLE, Row
-from oracles import conjugate, z_limit
 
 import posterity as po
+from contract.table import TABLE, Row
+from oracles import conjugate, z_limit
 from posterity.data.batches import as_batches
 from posterity.inference import run as loop
 from posterity.inference.start import start_points
@@ -147,7 +147,7 @@ def test_a_start_without_a_finite_step_is_refused_with_the_reason(row: Row) -> N
 
     net = (lambda key: {"w": jnp.zeros(ORACLE.x.shape[1])}, hopeless)
     model = po.Model(net, po.priors.Normal(0, 1), po.likelihoods.Normal(0.5))
-    with pytest.raises(ValueError, match="no finite step.*row 0"):
+    with pytest.raises(ValueError, match=r"no finite step.*row 0"):
         po.fit(model, ORACLE.data, row.long, progress=False)
 
 

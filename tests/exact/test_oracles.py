@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from oracles import conjugate, z_limit
 
 import posterity as po
+from oracles import conjugate, z_limit
 from posterity.inference.vi import families, objectives
 from posterity.target import Batch, Target
 
@@ -89,7 +89,7 @@ def check_closed_form_kl() -> None:
 
 
 def check_draws_are_independent() -> None:
-    """Steps, and draws within a step, use noise of their own: the draws' mean has the sd it must."""
+    """Steps, and draws within a step, use noise of their own."""
     family = families.MeanField()
     phi = jnp.stack([jnp.zeros(3), jnp.full(3, jnp.log(jnp.expm1(1.0)))])
     draws = np.asarray(family.draw(jax.random.key(0), phi, 10_000))

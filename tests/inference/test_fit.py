@@ -12,6 +12,7 @@ import pytest
 
 import posterity as po
 from posterity.diagnostics import Code
+from posterity.posterior.distributions import Draws
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 1)).astype(np.float32)
@@ -130,33 +131,69 @@ def cliff(edge):
     return po.Model((init, apply), po.priors.Normal(), po.likelihoods.Normal(1.0))
 
 
+def regression(slope):
+    x = np.linspace(-1, 1, 20)[:, None].astype(np.float32)
+    return x, slope * x[:, 0]
+
+
+def not_finite(posterior):
+    """How many steps the warnings say were not finite."""
+    warnings = [w for w in posterior.result.warnings if "not finite" in w]
+    assert len(warnings) == 1
+    return int(warnings[0].split()[0])
+
+
+@pytest.mark.parametrize("batch_size", [None, 5])
+def test_a_rare_draw_that_is_not_finite_is_taken_back_and_counted(batch_size):
+    # The posterior is N(0, 0.354²) or so: one draw of q in twenty lies beyond 0.6.
+    posterior = fit(
+        po.ADVI(steps=2_000, stop=False, starts=1, batch_size=batch_size, init_sd=0.3),
+        cliff(0.6),
+        regression(0.0),
+    )
+    failures = int((~posterior.history.ok).sum())
+    assert 1 <= failures <= not_finite(posterior) < 1_000
+    assert posterior.result.code in (Code.COMPLETED, Code.FAILED)
+    assert not posterior.result.ok
+    mean, sd = moments(posterior)
+    assert abs(mean[0]) < 0.6
+    assert 0 < sd[0] < 1
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="bug: a step onto a point without a finite density is made; only the next one fails",
+)
 @pytest.mark.parametrize(
     "method",
     [
         po.ADVI(steps=400, stop=False),
-        po.ADVI(steps=400, stop=False, batch_size=5),
         po.SGLD(draws=200, step_size=0.02, warmup=200),
         po.MAP(steps=200),
     ],
-    ids=["advi", "advi-batch", "sgld", "map"],
+    ids=lambda method: type(method).__name__,
 )
-def test_a_step_that_is_not_finite_is_taken_back_and_counted(method):
+def test_the_state_that_is_kept_has_a_finite_density(method):
     # The mode is at w = 1, beyond the cliff: every method walks into it.
-    x = np.linspace(-1, 1, 20)[:, None].astype(np.float32)
-    posterior = fit(method, cliff(0.6), (x, x[:, 0] * (1 + 1 / 6.9)))
-    failures = int((~posterior.history.ok).sum())
-    warnings = [w for w in posterior.result.warnings if "not finite" in w]
-    assert len(warnings) == 1
-    counted = int(warnings[0].split()[0])
-    assert counted >= max(1, failures)
-    assert not posterior.result.ok
+    x, y = regression(1.15)
+    posterior = fit(method, cliff(0.6), (x, y))
+    assert not_finite(posterior) > 0
+    mean, _ = posterior.distribution.mean_and_sd()
+    assert 0.3 < float(mean[0]) <= 0.6
+    if isinstance(posterior.distribution, Draws):
+        assert np.isfinite(posterior.predict(x).mean).all()
+
+
+def test_a_run_beyond_help_says_so():
+    posterior = fit(po.MAP(steps=5_000), cliff(0.6), regression(1.15))
+    assert posterior.result.code is Code.FAILED
+    assert posterior.settings["steps_made"] < 5_000
+    assert not_finite(posterior) >= 60
     assert np.isfinite(moments(posterior)).all()
-    assert float(moments(posterior)[0, 0]) <= 0.6
 
 
 def test_a_run_without_trouble_has_no_warnings():
-    x = np.linspace(-1, 1, 20)[:, None].astype(np.float32)
-    posterior = fit(po.MAP(steps=100), cliff(50.0), (x, x[:, 0]))
+    posterior = fit(po.MAP(steps=100), cliff(50.0), regression(1.0))
     assert posterior.result.ok
     assert posterior.history.ok.all()
 
@@ -171,9 +208,6 @@ def lost(value, scale=1.0):
 HOPELESS = [po.ADVI(steps=200), po.MAP(steps=200), po.SGLD(draws=100, step_size=1e-3)]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: NumPyro's own check of its arguments hides the reason and the remedy"
-)
 @pytest.mark.parametrize("method", HOPELESS, ids=lambda m: type(m).__name__)
 def test_a_hopeless_start_raises_and_names_the_row(method):
     with pytest.raises(ValueError, match=r"init: no finite step.*log likelihood of row 0.*nan"):
@@ -197,21 +231,6 @@ def test_a_hopeless_prior_is_named():
 def test_a_hopeless_start_raises_however_short_the_run(method):
     with pytest.raises(ValueError, match="init: no finite step"):
         fit(method, lost(1e25))
-
-
-def test_a_run_that_loses_its_way_keeps_the_last_finite_state_and_says_failed():
-    # Every gradient is finite at the start; from w > 0.3 on none is.
-    x = np.linspace(-1, 1, 20)[:, None].astype(np.float32)
-    init = lambda key: {"w": jnp.zeros(1)}
-
-    def apply(p, x):
-        return x * p["w"] + jnp.where(p["w"] > 0.3, 1e30, 0.0) * p["w"] * 1e30
-
-    model = po.Model((init, apply), po.priors.Normal(), po.likelihoods.Normal(1.0))
-    posterior = fit(po.MAP(steps=5_000), model, (x, 3 * x[:, 0]))
-    assert posterior.result.code in (Code.FAILED, Code.COMPLETED)
-    assert not posterior.result.ok
-    assert 0.1 < float(moments(posterior)[0, 0]) <= 0.3
 
 
 # -- arguments -----------------------------------------------------------------------------------

@@ -57,7 +57,9 @@ def test_init_draws_weights_with_variance_one_over_fan_in_and_zero_biases():
 def test_init_depends_on_the_key_alone_and_no_two_weights_agree():
     net = po.nets.MLP(2, [3], 1)
     flat = [
-        np.concatenate([np.ravel(layer["weight"]) for layer in net.init(jax.random.key(k))["layers"]])
+        np.concatenate(
+            [np.ravel(layer["weight"]) for layer in net.init(jax.random.key(k))["layers"]]
+        )
         for k in (0, 0, 1)
     ]
     np.testing.assert_array_equal(flat[0], flat[1])

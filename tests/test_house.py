@@ -1,0 +1,133 @@
+"""The house rules that a machine can check: light imports, a small core, no pickle, no network."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "posterity"
+
+CORE_ONLY = """
+import importlib.util, sys
+allowed = set(sys.argv[1].split(","))
+
+class OnlyCore:
+    # Refuses every top-level module that no core distribution brings.
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if path is None and top in REFUSED:
+            raise ModuleNotFoundError(f"{top} is not in the core", name=top)
+        return None
+
+from importlib import metadata
+REFUSED = {
+    top
+    for top, owners in metadata.packages_distributions().items()
+    if not {owner.lower().replace("_", "-") for owner in owners} & allowed
+}
+sys.meta_path.insert(0, OnlyCore())
+
+import os, tempfile
+import numpy as np, posterity as po
+x = np.linspace(-1, 1, 20)[:, None]
+model = po.Model(po.nets.MLP(1, [3], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
+for method in (po.ADVI(steps=20), po.MAP(steps=20), po.NUTS(chains=2, warmup=20, draws=4),
+               po.SGLD(draws=5, step_size=1e-4)):
+    posterior = po.fit(model, (x, x[:, 0]), method, progress=True)
+    loaded = po.load(posterior.save(os.path.join(tempfile.mkdtemp(), "p")))
+    assert np.isfinite(loaded.predict(x).interval(0.9)[0]).all()
+for extra, use in (("plots", lambda: po.plots.elbo(posterior)), ("arviz", posterior.to_arviz)):
+    try:
+        use()
+    except ImportError as error:
+        assert f"posterity[{extra}]" in str(error), error
+    else:
+        raise AssertionError(f"{extra} is in the core")
+print("core only")
+"""
+
+
+def core_closure() -> set[str]:
+    """The distributions that come with the core: its requirements and theirs, without extras."""
+    found: set[str] = set()
+    waiting = ["posterity"]
+    while waiting:
+        name = re.sub(r"[_.]+", "-", waiting.pop()).lower()
+        if name in found:
+            continue
+        try:
+            requires = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # a requirement of another platform or Python
+        found.add(name)
+        waiting += [re.split(r"[\s;<>=!~\[(]", r)[0] for r in requires if "extra ==" not in r]
+    return found
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_core_works_with_only_the_core_installed() -> None:
+    done = python(CORE_ONLY, ",".join(core_closure()))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("core only")
+
+
+@pytest.mark.parametrize("module", ["posterity", "posterity.cli"])
+def test_import_is_light_and_offline(module: str) -> None:
+    code = f"""
+import socket, sys
+def refuse(*a, **k): raise AssertionError("network at import")
+socket.socket.connect = refuse
+import {module}
+heavy = {{"jax", "numpy", "numpyro", "pandas", "matplotlib"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_is_there() -> None:
+    import posterity as po
+
+    for name in po.__all__:
+        assert getattr(po, name) is not None
+    assert set(po.__all__) <= set(dir(po))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = po.nonsense
+
+
+def test_submodules_do_not_hide_public_functions() -> None:
+    """Importing a module by path must not replace a function of the same name."""
+    import posterity as po
+    import posterity.inference.fit
+    import posterity.posterior.prior_predictive
+    import posterity.reports
+
+    assert all(callable(f) for f in (po.fit, po.report, po.prior_predictive, po.elbo, po.load))
+
+
+def test_no_pickle_and_no_eval() -> None:
+    banned = re.compile(
+        r"^\s*(import|from)\s+(pickle|cloudpickle|dill|joblib|marshal|shelve)\b"
+        r"|(?<![\w.])(eval|exec)\(|allow_pickle\s*=\s*True",
+        re.MULTILINE,
+    )
+    for path in SOURCE.rglob("*.py"):
+        assert not banned.search(path.read_text()), path
+
+
+def test_only_target_scales_batches() -> None:
+    """`rows / batch` and the KL weight stand in target.py, and nowhere else."""
+    scaled = re.compile(r"kl_weight|rows\s*/\s*|/\s*batch_size|n_data")
+    inference = [*SOURCE.rglob("inference/**/*.py"), SOURCE / "model.py", SOURCE / "likelihoods.py"]
+    for path in inference:
+        assert not scaled.search(path.read_text()), path
