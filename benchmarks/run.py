@@ -28,7 +28,8 @@ def main() -> int:
     out = arguments.out or (RESULTS / "smoke" if arguments.steps else RESULTS)
     failed = False
     for job, variants in chosen:
-        result = measure.measure(job, variants, arguments.steps or job.steps, arguments.repeats)
+        repeats = arguments.repeats or job.repeats
+        result = measure.measure(job, variants, arguments.steps or job.steps, repeats)
         failed |= bool(result.failures)
         if not result.runs:
             continue
@@ -52,7 +53,7 @@ def _variants(job: Job, only: str | None) -> list[Variant]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("jobs", nargs="*", default=["all"], help="job, family of jobs, or all")
-    parser.add_argument("--repeats", type=int, default=5, help="processes per variant (5)")
+    parser.add_argument("--repeats", type=int, help="processes per variant (5; uci 1)")
     parser.add_argument("--out", type=Path, help="folder for the results (benchmarks/results)")
     parser.add_argument("--only", help="comma-separated variants, optional ones included")
     parser.add_argument("--steps", type=int, help="smoke run of so many steps (results/smoke)")

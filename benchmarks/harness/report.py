@@ -57,12 +57,19 @@ def _markdown(result: Measurement, machine: dict[str, Any]) -> str:
         parts.append("**The peers ran on different versions of JAX.**")
     if result.steps != job.steps:
         parts.append(f"**Smoke run: {result.steps} steps instead of {job.steps}.**")
-    parts += [_headline(result, metric) for metric in job.metrics if metric.headline]
-    if details := [metric for metric in job.metrics if not metric.headline]:
-        parts.append(_details(result, details))
+    parts += job.sections(result.runs) or _sections(result)
     if result.failures:
         parts.append("\n".join(f"* failed: {k}: `{v}`" for k, v in result.failures.items()))
     return "\n\n".join(parts) + "\n"
+
+
+def _sections(result: Measurement) -> list[str]:
+    """The standard tables: one for each headline, and one for the other metrics."""
+    metrics = result.job.metrics
+    parts = [_headline(result, metric) for metric in metrics if metric.headline]
+    if details := [metric for metric in metrics if not metric.headline]:
+        parts.append(_details(result, details))
+    return parts
 
 
 def _conditions(result: Measurement, machine: dict[str, Any]) -> str:

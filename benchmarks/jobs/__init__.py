@@ -1,9 +1,11 @@
 """The registry of jobs: a new one is a module here that exports JOBS, named in the line below."""
 
-from jobs import moons, predict
+from jobs import moons, predict, uci
 from jobs.spec import Job
 
-REGISTRY: dict[str, Job] = {job.name: job for module in (moons, predict) for job in module.JOBS}
+REGISTRY: dict[str, Job] = {
+    job.name: job for module in (moons, predict, uci) for job in module.JOBS
+}
 
 
 def select(names: list[str]) -> list[Job]:

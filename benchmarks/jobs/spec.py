@@ -1,7 +1,7 @@
 """What a job is: which processes to run side by side, and which of their figures to tabulate."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Cache = Literal["default", "cold", "warm"]
 """Compiled code kept between processes: as the library comes ("default", for ours: off), in an
@@ -42,3 +42,8 @@ class Job:
     variants: tuple[Variant, ...]
     metrics: tuple[Metric, ...]
     references: tuple[str, ...]  # the variants that ratios are taken against
+    repeats: int = 5  # processes per variant, where the command line says nothing
+
+    def sections(self, runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+        """Markdown in place of the standard tables; nothing keeps those."""
+        return []

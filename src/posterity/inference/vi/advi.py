@@ -44,15 +44,15 @@ class ADVI(AbstractMethod):
     of the steps polishes it at a tenth of the peak. The ELBO of a network has optima of different
     height, so that a small one (up to 1,000 parameters) begins every cycle from new initial
     weights; a large one goes on from its best. The run has *converged* when two cycles in a row,
-    of 5,000 steps at least, have raised the best ELBO by less than 0.001 nats per row (0.1 nats at
-    least), two standard errors included.
+    of 5,000 steps at least, have ended within 0.001 nats per row (0.1 nats at least) of the best
+    ELBO, two standard errors included.
 
     Args:
         steps: number of gradient steps at most, those of all starts counted in.
         batch_size: rows per step; None for all.
         optimizer: an Optax optimiser, used as it is, with one start unless `starts` says more. Its
             step size is then its own affair; the averaging and the criterion stay. None: Adam with
-            peak step size 12/D, between 0.001 and 0.3.
+            peak step size 0.3 (40/D)^1.5, between 0.001 and 0.3.
         stop: stop when converged. False uses all steps.
         starts: how many cycles begin from new initial weights; None for 4 up to 1,000 parameters
             and 1 above.
@@ -163,13 +163,22 @@ class ADVI(AbstractMethod):
         return optax.scale_by_adam() if self.optimizer is None else self.optimizer
 
     def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
-        """A warning where doubling the run still paid clearly."""
-        if memory is None or memory.converged or not memory.risen > 5 * _tolerance(target):
+        """A warning where doubling the run still paid clearly, or where starts disagree."""
+        if memory is None or memory.converged:
             return []
-        return [
-            f"The ELBO rose by {memory.risen:.1f} nats when the run was last doubled, so it has "
-            f"not converged. Raise steps above {self.steps:,}."
-        ]
+        clear = 5 * _tolerance(target)
+        if memory.risen > clear:
+            return [
+                f"The ELBO rose by {memory.risen:.1f} nats when the run was last doubled, so it has "
+                f"not converged. Raise steps above {self.steps:,}."
+            ]
+        if memory.missed > clear:
+            return [
+                f"A cycle as long as the best ended {memory.missed:.1f} nats below it: the ELBO has "
+                f"several optima, and there may be a better one. Raise steps above {self.steps:,}, "
+                "or fit with other seeds and keep the highest ELBO."
+            ]
+        return []
 
     # -- cycles -----------------------------------------------------------------------------------
 
@@ -201,7 +210,7 @@ class ADVI(AbstractMethod):
         share = (self.steps - polish) / (2**count - 1)
         ends = [round(share * (2**i - 1)) for i in range(count + 1)]
         lengths = [b - a for a, b in itertools.pairwise(ends) if b > a]
-        peak = min(0.3, max(1e-3, 12 / target.size))
+        peak = min(0.3, max(1e-3, 0.3 * (40 / target.size) ** 1.5))
         return Cycles(lengths=lengths + [polish] * (polish > 0), fresh=states[1:], peak=peak)
 
     def _record(self, memory: Cycles, state: Any, done: list[Stretch], target: Target) -> None:
@@ -210,11 +219,13 @@ class ADVI(AbstractMethod):
         score, best = Score.of_tail(elbos), memory.score
         doubt = 2 * math.hypot(score.error, best.error) if best else 0.0
         gain = score.mean - best.mean if best else math.inf
-        enough = elbos.size >= EVIDENCE and best is not None
-        small = gain + doubt < _tolerance(target)
         if best is not None and not memory.polishing:
+            # A cycle that ends far below the best is no evidence that the best is the end of it.
+            tolerance = _tolerance(target)
+            same = abs(gain) + doubt < tolerance and elbos.size >= EVIDENCE
+            memory.idle = memory.idle + 1 if same else 0
             memory.risen = gain - doubt
-        memory.idle = memory.idle + 1 if enough and small else 0
+            memory.missed = max(memory.missed, -gain - doubt) if elbos.size >= EVIDENCE else 0.0
         # The last state of a user's schedule is the one meant; a polished state is the better one
         # unless the ELBO speaks against it.
         if self.optimizer is not None or gain > (-doubt if memory.polishing else 0.0):
@@ -298,6 +309,7 @@ class Cycles:
         best, score: the best finished cycle's state and its ELBO.
         idle: how many cycles in a row have gained little.
         risen: by how much, at least, the last doubling raised the ELBO.
+        missed: by how much, at least, a long cycle ended below the best.
         polishing: whether the last cycle is under way.
         independent: whether the cycle under way has a start of its own.
     """
@@ -309,6 +321,7 @@ class Cycles:
     score: Score | None = None
     idle: int = 0
     risen: float = 0.0
+    missed: float = 0.0
     polishing: bool = False
     independent: bool = True
     converged: bool = False
