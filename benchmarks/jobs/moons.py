@@ -8,6 +8,7 @@ METRICS = (
     Metric("import_seconds", "import, s"),
     Metric("first_fit_seconds", "first fit, s"),
     Metric("second_fit_seconds", "second fit, s"),
+    Metric("check_percent", "checking the data, % of a fit", digits=3),
     Metric("final_loss", "final loss"),
     Metric("test_accuracy", "test accuracy", digits=4),
 )

@@ -169,14 +169,14 @@ class ADVI(AbstractMethod):
         clear = 5 * _tolerance(target)
         if memory.risen > clear:
             return [
-                f"The ELBO rose by {memory.risen:.1f} nats when the run was last doubled, so it has "
-                f"not converged. Raise steps above {self.steps:,}."
+                f"The ELBO rose by {memory.risen:.1f} nats when the run was last doubled, so it "
+                f"has not converged. Raise steps above {self.steps:,}."
             ]
         if memory.missed > clear:
             return [
-                f"A cycle as long as the best ended {memory.missed:.1f} nats below it: the ELBO has "
-                f"several optima, and there may be a better one. Raise steps above {self.steps:,}, "
-                "or fit with other seeds and keep the highest ELBO."
+                f"A cycle as long as the best ended {memory.missed:.1f} nats below it: the ELBO "
+                "has several optima, and there may be a better one. Raise steps above "
+                f"{self.steps:,}, or fit with other seeds and keep the highest ELBO."
             ]
         return []
 
