@@ -10,10 +10,10 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from numpyro.distributions.transforms import AffineTransform, ExpTransform, PowerTransform
-from oracles import z_limit
 from scipy import special, stats
 
 import posterity as po
+from oracles import z_limit
 from posterity.inference.vi.objectives import kl
 from posterity.target import Batch, Target
 

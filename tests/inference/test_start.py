@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from oracles import z_limit
-from posterior.handmade import draws_of, gaussian_of, posterior_of
 from scipy import stats
 
 import posterity as po
+from oracles import z_limit
+from posterior.handmade import draws_of, gaussian_of, posterior_of
 from posterity.inference.start import start_points
 from posterity.target import Target
 

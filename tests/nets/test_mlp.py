@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import z_limit
 
 import posterity as po
+from oracles import z_limit
 from posterity.nets import mlp
 
 
