@@ -232,7 +232,6 @@ def test_what_is_no_number_is_refused_by_place(name):
     refused(name, missing, y, ["x[6, 0] = None", "impute"])
 
 
-@pytest.mark.xfail(strict=True, reason="bug: whole numbers are not checked for their size")
 @EVERY
 def test_whole_numbers_too_large_to_square_are_refused_as_such(name):
     x = np.round(X * 10).astype(np.int64)

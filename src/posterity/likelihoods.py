@@ -288,6 +288,12 @@ class StudentT(AbstractRegressionLikelihood):
         loc, scale = self._loc_and_scale(outputs, unknowns)
         return dist.StudentT(self.df, loc, scale, validate_args=False)
 
+    def cdf(self, given: dist.Distribution, y: jax.Array) -> jax.Array:
+        """½ + ½ sign(t) I(t² / (df + t²); ½, df/2), which is exact near t = 0 in float32 too."""
+        t = (y - given.loc) / given.scale
+        share = jax.scipy.special.betainc(0.5, 0.5 * self.df, t**2 / (self.df + t**2))
+        return 0.5 + 0.5 * jnp.sign(t) * share
+
 
 class Poisson(AbstractLikelihood):
     """Counts.
@@ -350,6 +356,11 @@ def _checked_positive(scale: Any, name: str) -> Scale:
     if isinstance(scale, dist.Distribution):
         if scale.shape():
             raise ValueError(f"{name}'s prior must be of one number, not of shape {scale.shape()}.")
+        if scale.support.is_discrete or bool(np.any(scale.support(-np.logspace(-6, 6, 13)))):
+            raise ValueError(
+                f"{name}'s prior {type(scale).__name__} allows numbers that are not positive; use "
+                "HalfNormal, LogNormal, Gamma, …"
+            )
         return scale
     number = float(scale)
     if not 0 < number < largest_magnitude():

@@ -178,7 +178,6 @@ def test_data_are_not_changed_and_not_shared():
     np.testing.assert_array_equal(batches.y, BASE[:, 0])
 
 
-@pytest.mark.xfail(strict=True, reason="bug: the mask of a masked array is dropped in silence")
 def test_masked_values_are_refused():
     x = np.ma.masked_array(BASE, mask=BASE == 3)
     with pytest.raises((TypeError, ValueError), match="x"):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+import optax
 import pytest
 
 import posterity as po
@@ -160,36 +161,38 @@ def test_a_rare_draw_that_is_not_finite_is_taken_back_and_counted(batch_size):
     assert 0 < sd[0] < 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="bug: a step onto a point without a finite density is made; only the next one fails",
-)
 @pytest.mark.parametrize(
     "method",
     [
-        po.ADVI(steps=400, stop=False),
         po.SGLD(draws=200, step_size=0.02, warmup=200),
         po.MAP(steps=200),
+        # A step size that stays large: the last step itself goes over the edge.
+        po.MAP(steps=7, optimizer=optax.sgd(0.02)),
     ],
-    ids=lambda method: type(method).__name__,
+    ids=["SGLD", "MAP", "MAP-large-steps"],
 )
 def test_the_state_that_is_kept_has_a_finite_density(method):
     # The mode is at w = 1, beyond the cliff: every method walks into it.
     x, y = regression(1.15)
     posterior = fit(method, cliff(0.6), (x, y))
-    assert not_finite(posterior) > 0
-    mean, _ = posterior.distribution.mean_and_sd()
-    assert 0.3 < float(mean[0]) <= 0.6
-    if isinstance(posterior.distribution, Draws):
-        assert np.isfinite(posterior.predict(x).mean).all()
+    assert isinstance(posterior.distribution, Draws)
+    assert np.all(posterior.distribution.theta <= np.float32(0.6))
+    assert posterior.distribution.theta.mean() > 0.3
+    assert np.isfinite(posterior.predict(x).mean).all()
+    if method.total_steps > 10:
+        assert not_finite(posterior) > 0
 
 
 def test_a_run_beyond_help_says_so():
-    posterior = fit(po.MAP(steps=5_000), cliff(0.6), regression(1.15))
+    """Finite at the start and nowhere else: every step fails, back at the start none does."""
+    init = lambda key: {"w": jnp.zeros(1)}
+    apply = lambda p, x: x * jnp.where(p["w"] == 0.0, p["w"], jnp.nan)
+    alone = po.Model((init, apply), po.priors.Normal(), po.likelihoods.Normal(1.0))
+    posterior = fit(po.MAP(steps=5_000), alone, regression(1.15))
     assert posterior.result.code is Code.FAILED
     assert posterior.settings["steps_made"] < 5_000
     assert not_finite(posterior) >= 60
-    assert np.isfinite(moments(posterior)).all()
+    np.testing.assert_array_equal(moments(posterior), 0.0)
 
 
 def test_a_run_without_trouble_has_no_warnings():
@@ -226,7 +229,6 @@ def test_a_hopeless_prior_is_named():
         fit(po.MAP(steps=200), init=theta)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: fewer than 60 steps are too few to be hopeless")
 @pytest.mark.parametrize("method", [po.ADVI(steps=50), po.MAP(steps=50)])
 def test_a_hopeless_start_raises_however_short_the_run(method):
     with pytest.raises(ValueError, match="init: no finite step"):

@@ -113,9 +113,6 @@ def test_the_watcher_is_stopped_whatever_happens(monkeypatch):
     assert stopped == [True]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: IndexError where Ctrl-C comes between two stretches of a run"
-)
 @pytest.mark.parametrize("method", [po.MAP(steps=50), po.ADVI(steps=600)])
 def test_ctrl_c_between_stretches_is_kept_too(monkeypatch, method):
     review, calls = type(method).review, []

@@ -56,12 +56,7 @@ def test_gaussian_draws_have_their_moments():
         (1, 7),
         (3, 20),
         (1, 987),
-        pytest.param(
-            (4, 250),
-            marks=pytest.mark.xfail(
-                strict=True, reason="bug: 619 · 21 = −1 modulo 1000, so that draws come in clumps"
-            ),
-        ),
+        (4, 250),
     ],
 )
 def test_a_thinned_sample_visits_every_draw_once_and_evenly(total):

@@ -123,17 +123,9 @@ PRIORS = {
 WIDE = np.random.default_rng(0).normal(size=(5, 2))
 
 
-CANNOT_LOAD = pytest.mark.xfail(
-    strict=True, reason="bug: saved with arguments that its constructor does not take"
-)
-
-
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=CANNOT_LOAD) if name in ("cov", "truncated", "interval") else name
-        for name in PRIORS
-    ],
+    list(PRIORS),
 )
 def test_every_prior_comes_back(tmp_path, name):
     net = po.nets.MLP(2, [], 1)

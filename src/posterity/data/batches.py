@@ -224,6 +224,9 @@ def as_targets(
 
 
 def _as_numbers(given: Any, name: str) -> np.ndarray:
+    if np.ma.isMaskedArray(given) and np.ma.getmaskarray(given).any():
+        where = ", ".join(map(str, np.argwhere(np.ma.getmaskarray(given))[0]))
+        raise ValueError(f"{name}[{where}] is masked: drop or impute missing values.")
     try:
         array = np.asarray(given)
     except Exception as error:
@@ -253,8 +256,8 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
 
 def _as_finite(array: np.ndarray, name: str) -> np.ndarray:
     """`array` in the library's float type; NaN, infinity and what cannot be squared are refused."""
-    if array.dtype.kind != "f":
-        return array.astype(float_dtype())
+    if array.dtype.kind != "f" or array.dtype.itemsize < 4:
+        array = array.astype(np.float64 if array.dtype.itemsize > 2 else np.float32)
     limit = largest_magnitude()
     # One pass and no temporary of the array's size where all is well.
     if not (array.min() >= -limit and array.max() <= limit):

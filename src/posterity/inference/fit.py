@@ -96,8 +96,8 @@ def _watcher(method: AbstractMethod, progress: bool | None) -> Watcher:
 def _refuse_hopeless(
     finished: Finished, target: Target, batches: Batches, thetas: jax.Array
 ) -> None:
-    """Raise where the very first steps all failed: there is no posterior to return."""
-    if not finished.lost or any(s.info["ok"].any() for s in finished.stretches):
+    """Raise where no step could be made at all: there is no posterior to return."""
+    if not finished.steps or any(s.info["ok"].any() for s in finished.stretches):
         return
     theta = thetas[0, 0]
     log_prior = float(target.log_prior(theta))

@@ -55,11 +55,12 @@ class AbstractMethod:
     construct), the state, `init`, `step`; then `review` and `finish` where they are needed.
     `init` and `step` are pure and jittable. State and info keep their structure, shapes and dtypes.
     Info is a flat NamedTuple of scalars with at least `ok`, which is False where the step could not
-    be made; the loop then goes on from `retreat(old state)`.
+    be made; the loop then goes on from `retreat(the last good state)`.
 
     Attributes:
         figure: the info field that the progress bar shows.
         collects: whether the draws of θ are the result.
+        sure: whether a step's `ok` speaks for the state it returns, and not for its start only.
         uneven: whether steps differ much in length, so that chains would wait for each other.
         chains, warmup, thin: how many chains; steps before the first kept draw; steps per draw.
         batch_size: rows per step, or None for all.
@@ -67,6 +68,7 @@ class AbstractMethod:
 
     figure: str
     collects: bool = False
+    sure: bool = False
     uneven: bool = False
     batch_size: int | None = None
     chains: int = 1

@@ -23,7 +23,8 @@ from posterity.target import Target
 DISPATCH_SECONDS = 0.2
 MOST_STEPS = 8_192  # per dispatch: the length of the buffers that steps report into
 MOST_BYTES = 64 * 2**20  # of kept draws per dispatch
-GIVE_UP_AFTER = 60  # failed steps in a row; each halves the step, so 60 leave nothing to try
+FAILURE = 8  # good steps that it takes to make up for a failed one
+GIVE_UP = 60 * FAILURE  # each failure halves the step, so that 60 on balance leave nothing to try
 
 
 class Loop(NamedTuple):
@@ -31,13 +32,16 @@ class Loop(NamedTuple):
 
     Attributes:
         keys: one key per chain. steps: steps made so far. order: position in the data, per chain.
-        state: the method's state, per chain. failed: failed steps in a row, per chain.
+        state: the method's state, per chain. good: the last state known to be finite, per chain.
+        failed: failed steps on balance with
+        good ones, per chain.
     """
 
     keys: jax.Array
     steps: jax.Array
     order: Order
     state: Any
+    good: Any
     failed: jax.Array
 
 
@@ -76,67 +80,89 @@ def prepare(
     states = [jax.vmap(state)(keys, thetas[start]) for start in range(thetas.shape[0])]
     zero = jnp.zeros((), jnp.int32)
     failed = jnp.zeros(keys.shape[0], jnp.int32)
-    return Loop(keys, zero, jax.vmap(order)(keys), states[0], failed), states
+    return Loop(keys, zero, jax.vmap(order)(keys), states[0], states[0], failed), states
 
 
 @eqx.filter_jit(donate="all-except-first")
 def dispatch(
-    fixed: tuple[AbstractMethod, Target, Batches, int, bool],
-    loop: Loop,
-    steps: Any,
+    fixed: tuple[AbstractMethod, Target, Batches, int, bool], loop: Loop, steps: Any, confirm: Any
 ) -> tuple[Loop, Any, jax.Array | None]:
     """Make `steps` steps; the number is an argument, so one compilation serves every dispatch.
 
+    Most methods learn in a step whether the state it *starts* from is finite. So the loop carries
+    the last state that is known to be, goes back to it where a step fails, and keeps only such
+    states as draws. With `confirm` = 1, one more step is evaluated and not made, so that the state
+    reached is known to be finite too.
+
     Returns:
-        The loop, the info of every step (chain, room, …), and the kept θ (chain, room / thin, D).
+        The loop, the info of every step (chain, room + 1, …), and the kept θ (chain, room / thin,
+        D).
     """
     method, target, batches, room, together = fixed
     over_chains = _over_chains(loop.keys.shape[0], together)
 
-    def one_chain(key: jax.Array, order: Order, state: Any, failed: jax.Array) -> Any:
+    def one_chain(key: jax.Array, order: Order, state: Any, good: Any, failed: jax.Array) -> Any:
         info = eqx.filter_eval_shape(method.step, key, target, state, batches.batch(order, steps))[
             1
         ]
-        infos = jax.tree.map(lambda leaf: jnp.zeros((room, *leaf.shape), leaf.dtype), info)
+        infos = jax.tree.map(lambda leaf: jnp.zeros((room + 1, *leaf.shape), leaf.dtype), info)
         theta = eqx.filter_eval_shape(method.theta, state)
         draws = (
             jnp.zeros((room // method.thin, *theta.shape), theta.dtype) if method.collects else None
         )
-
         # All keys at once: folding one in costs as much as a small net's product.
-        step_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, loop.steps + jnp.arange(room))
+        numbers = loop.steps + jnp.arange(room + 1)
+        step_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
         def step(index: jax.Array, at: jax.Array, carry: Any, order: Order) -> Any:
-            state, failed, infos, draws = carry
+            state, good, failed, infos, draws = carry
             batch = batches.batch(order, index - at)
-            stepped, info = method.step(step_keys[index], target, state, batch)
-            state = jax.tree.map(
-                lambda new, old: jnp.where(info.ok, new, old), stepped, method.retreat(state)
-            )
-            failed = jnp.where(info.ok, 0, failed + 1)
-            infos = jax.tree.map(lambda room, value: room.at[index].set(value), infos, info)
+            stepped, info = method.step(_take(step_keys, index), target, state, batch)
+            move = info.ok & (index < steps)
+            # Where a step failed, from the last good state; where it only confirms, no move.
+            stay = _choose(info.ok, state, method.retreat(good))
+            good = _choose(info.ok, state, good)
+            state = _choose(move, stepped, stay)
+            failed = jnp.where(info.ok, jnp.maximum(failed - 1, 0), failed + FAILURE)
+            infos = jax.tree.map(lambda room, value: _put(room, value, index), infos, info)
             if draws is not None:
-                draws = draws.at[index // method.thin].set(method.theta(state))
-            return state, failed, infos, draws
+                drawn = method.theta(state if method.sure else good)
+                draws = _put(draws, drawn, index // method.thin)
+            return state, good, failed, infos, draws
 
         def one_pass(carry: Any) -> Any:
             # The row order is constant within a pass over the data, so it stays out of the inner
             # loop's carry, which would copy it in every step.
             done, order, inner = carry
-            count = jnp.minimum(batches.left(order), steps - done)
+            count = jnp.minimum(batches.left(order), steps + confirm - done)
             inner = jax.lax.fori_loop(
                 done, done + count, lambda index, inner: step(index, done, inner, order), inner
             )
-            return done + count, batches.advance(_data_key(key), order, count), inner
+            used = jnp.minimum(count, steps - done)  # the batch that confirms is used again
+            return done + count, batches.advance(_data_key(key), order, used), inner
 
-        start = (jnp.zeros((), jnp.int32), order, (state, failed, infos, draws))
-        _, order, inner = jax.lax.while_loop(lambda carry: carry[0] < steps, one_pass, start)
+        start = (jnp.zeros((), jnp.int32), order, (state, good, failed, infos, draws))
+        _, order, inner = jax.lax.while_loop(
+            lambda carry: carry[0] < steps + confirm, one_pass, start
+        )
         return order, *inner
 
-    order, state, failed, infos, draws = over_chains(one_chain)(
-        loop.keys, loop.order, loop.state, loop.failed
+    order, state, good, failed, infos, draws = over_chains(one_chain)(
+        loop.keys, loop.order, loop.state, loop.good, loop.failed
     )
-    return Loop(loop.keys, loop.steps + steps, order, state, failed), infos, draws
+    return Loop(loop.keys, loop.steps + steps, order, state, good, failed), infos, draws
+
+
+def _take(room: jax.Array, index: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_index_in_dim(room, index, 0, keepdims=False)
+
+
+def _put(room: jax.Array, value: jax.Array, index: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_index_in_dim(room, value, index, 0)
+
+
+def _choose(condition: jax.Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def _over_chains(chains: int, together: bool) -> Callable[[Callable], Callable]:
@@ -195,9 +221,10 @@ def run(
     try:
         with Interrupt() as interrupt:
             review = method.review(target, states, stretches, None)
-            while review.steps > 0:
+            while review.steps > 0 and not interrupt.asked:
                 memory = review.memory
-                loop = loop._replace(state=review.state)
+                # Two arguments must not be one buffer, as both are given away.
+                loop = loop._replace(state=review.state, good=jax.device_get(review.state))
                 loop, stretch = runner.stretch(loop, review.steps, interrupt)
                 stretches.append(stretch)
                 if interrupt.asked or runner.lost:
@@ -253,8 +280,11 @@ class _Runner:
             made = int(loop.steps)
             warm = max(0, self.method.warmup - made) if self.method.collects else 0
             count = min(self.size, left, warm or left)
+            confirm = int(count == left and not self.method.collects)
             began = time.perf_counter()
-            loop, info, kept = dispatch(self.fixed, loop, np.asarray(count, np.int32))
+            loop, info, kept = dispatch(
+                self.fixed, loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
+            )
             info = jax.tree.map(lambda leaf, n=count: np.asarray(leaf)[:, :n], info)
             self._grow(time.perf_counter() - began, count)
             infos.append(info._asdict())
@@ -277,6 +307,6 @@ class _Runner:
 
     def _watch(self, loop: Loop, info: dict[str, np.ndarray]) -> None:
         self.failures += int((~info["ok"]).sum())
-        self.lost = bool((np.asarray(loop.failed) >= GIVE_UP_AFTER).any())
+        self.lost = bool((np.asarray(loop.failed) >= GIVE_UP).any())
         figure = float(np.mean(info[self.method.figure][:, -100:]))
         self.watcher.update(int(loop.steps), figure, self.failures)

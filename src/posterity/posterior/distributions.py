@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 
 import equinox as eqx
@@ -118,8 +117,6 @@ class Draws(AbstractDistribution):
 
 
 def _even_order(total: int) -> np.ndarray:
-    """0 … total − 1 in golden-ratio strides, so that every beginning is spread evenly."""
-    stride = max(1, round(total * 0.6180339887498949))
-    while math.gcd(stride, total) != 1:
-        stride += 1
-    return (np.arange(total, dtype=np.int64) * stride % total).astype(np.int32)
+    """0 … total − 1 ordered by the ranks of k φ mod 1, so that every beginning is spread evenly."""
+    turns = np.arange(total) * 0.6180339887498949 % 1.0
+    return np.argsort(np.argsort(turns)).astype(np.int32)

@@ -43,6 +43,13 @@ TRANSFORMS = {
     "SigmoidTransform": (),
     "SoftplusTransform": (),
 }
+# Truncated distributions wrap a base; a normal in several dimensions has one parameter too many.
+TRUNCATED = {
+    "LeftTruncatedDistribution": ("low",),
+    "RightTruncatedDistribution": ("high",),
+    "TwoSidedTruncatedDistribution": ("low", "high"),
+}
+PARAMETERS = {"MultivariateNormal": ("loc", "scale_tril")}
 
 
 class CannotEncodeError(TypeError):
@@ -153,9 +160,17 @@ def encode_distribution(given: dist.Distribution) -> Json:
         dims = given.reinterpreted_batch_ndims
         return {"type": "event", "base": encode_distribution(given.base_dist), "dims": dims}
     name = type(given).__name__
+    if name in TRUNCATED:
+        args = {arg: _encode_number(getattr(given, arg)) for arg in TRUNCATED[name]}
+        return {"type": name, "base": encode_distribution(given.base_dist), "args": args}
     if getattr(dist, name, None) is not type(given) or not given.arg_constraints:
         raise CannotEncodeError(f"a distribution is a {name}")
-    args = {arg: _encode_number(getattr(given, arg)) for arg in given.arg_constraints}
+    names = PARAMETERS.get(name, tuple(given.arg_constraints))
+    args = {arg: _encode_number(getattr(given, arg)) for arg in names}
+    try:
+        type(given)(**args_of(args))
+    except TypeError as error:  # its parameters are not what its constructor takes
+        raise CannotEncodeError(f"a distribution is a {name}") from error
     return {"type": name, "args": args}
 
 
@@ -173,13 +188,15 @@ def decode_distribution(data: Json) -> dist.Distribution:
         return decode_distribution(data["base"]).expand(tuple(map(int, data["shape"])))
     if kind == "event":
         return decode_distribution(data["base"]).to_event(int(data["dims"]))
+    if kind in TRUNCATED and set(data["args"]) == set(TRUNCATED[kind]):
+        return getattr(dist, kind)(decode_distribution(data["base"]), **args_of(data["args"]))
     found: Any = getattr(dist, kind, None)
     known = isinstance(found, type) and issubclass(found, dist.Distribution)
     if not known:
         raise ValueError(f"unknown distribution {kind!r}")
     if not set(data["args"]) <= set(found.arg_constraints):
         raise ValueError(f"{kind} has no parameters {sorted(data['args'])}")
-    return found(**{arg: _decode_number(value) for arg, value in data["args"].items()})
+    return found(**args_of(data["args"]))
 
 
 def _encode_transform(given: Any) -> Json:
@@ -194,8 +211,12 @@ def _decode_transform(data: Json) -> Any:
     name = str(data["type"])
     if name not in TRANSFORMS or set(data["args"]) != set(TRANSFORMS[name]):
         raise ValueError(f"unknown transform {name!r}")
-    args = {arg: _decode_number(value) for arg, value in data["args"].items()}
-    return getattr(transforms, name)(**args)
+    return getattr(transforms, name)(**args_of(data["args"]))
+
+
+def args_of(data: Json) -> dict[str, Any]:
+    """Encoded numbers by name as arguments."""
+    return {str(arg): _decode_number(value) for arg, value in data.items()}
 
 
 def _encode_number(value: Any) -> Json:

@@ -99,7 +99,9 @@ class Posterior:
         """
         from posterity.posterior.predictive import predict
 
-        return predict(self, x, draws or self.distribution.stored or 1_000, seed)
+        if draws is None:
+            draws = self.distribution.stored or 1_000
+        return predict(self, x, draws, seed)
 
     def summary(self) -> Summary:
         """A table of the parameters: size, and range of posterior means and sds."""

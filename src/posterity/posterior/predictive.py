@@ -186,9 +186,9 @@ class Predictive:
         lower = mean - sd * np.sqrt((1 - q) / q) * 1.001
         upper = mean + sd * np.sqrt(q / (1 - q)) * 1.001
         for _ in range(PASSES):
-            grid = np.linspace(lower, upper, POINTS + 2, axis=-1)
-            inner = grid[..., 1:-1].astype(mean.dtype)
-            below = stream.cdf(self._source, self._x, inner, of == "y") < q
+            # The bracket must hold the very numbers at which the CDF was computed.
+            grid = np.linspace(lower, upper, POINTS + 2, axis=-1).astype(mean.dtype)
+            below = stream.cdf(self._source, self._x, grid[..., 1:-1], of == "y") < q
             cell = below.sum(-1, keepdims=True)
             lower = np.take_along_axis(grid, cell, -1)[..., 0]
             upper = np.take_along_axis(grid, cell + 1, -1)[..., 0]
@@ -218,10 +218,9 @@ class Predictive:
         if self._scale != 1.0 or self._loc != 0.0:
             y = (np.asarray(y, float) - self._loc) / self._scale
         targets = as_targets(y, self._likelihood, one_class=True)
-        if targets.shape[0] != self._x.shape[0] or targets.ndim != 1 + len(self._target_shape):
-            raise ValueError(
-                f"y: expected shape {(self._x.shape[0], *self._target_shape)}, got {targets.shape}."
-            )
+        expected = (self._x.shape[0], *self._target_shape)
+        if targets.shape != expected:
+            raise ValueError(f"y: expected shape {expected}, got {targets.shape}.")
         each = stream.log_prob(self._source, self._x, targets)
         return each - np.log(self._scale) * int(np.prod(self._target_shape))
 

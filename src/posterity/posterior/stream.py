@@ -112,7 +112,9 @@ def _fold(
 
     def body(number: jax.Array, carry: Any) -> Any:
         index = number * block + jnp.arange(block)
-        thetas = jax.vmap(source.distribution.draw, (None, 0))(source.key, index)
+        # Draws too many repeat the last one: zero times another could be zero times infinity.
+        known = jnp.minimum(index, source.draws - 1)
+        thetas = jax.vmap(source.distribution.draw, (None, 0))(source.key, known)
         return merge(carry, thetas, (index < source.draws).astype(thetas.dtype))
 
     return jax.lax.fori_loop(0, -(-source.draws // block), body, carry)

@@ -65,6 +65,7 @@ class NUTS(AbstractMethod):
     figure = "acceptance_rate"
     collects = True
     uneven = True
+    sure = True
     batch_size = None
 
     def __post_init__(self) -> None:
@@ -138,7 +139,7 @@ class NUTS(AbstractMethod):
             leapfrogs=info.num_integration_steps.astype(jnp.int32),
             energy=info.energy,
             step_size=size,
-            ok=jnp.isfinite(value + jnp.sum(new.position)),
+            ok=jnp.isfinite(value + new.logdensity + jnp.sum(new.position)),
         )
 
     def theta(self, state: NUTSState) -> jax.Array:

@@ -24,6 +24,8 @@ TAIL = 0.2  # the last part of a cycle, over which iterates are averaged
 SMALL = 1_000  # up to this many parameters, modes differ and steps are cheap: several starts
 DOUBLINGS = 4  # cycles, each twice as long as the one before
 EVIDENCE = 5_000  # steps that a cycle needs to be evidence of convergence
+TICK = np.array([1.0, 0.0, 0.0, 0.0], np.float32)  # one step of the clock
+HALVED = np.array([1.0, 1.0, 1.0, 0.5], np.float32)  # after a failure
 POLISH = 10.0  # how much smaller the last cycle's peak is
 TOLERANCE = 1e-3  # nats per row: below it a longer run would not be noticed
 
@@ -112,17 +114,8 @@ class ADVI(AbstractMethod):
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> ADVIState:
         """q around θ, before the first cycle."""
         phi = FAMILY.init(theta, self.init_sd)
-        one = jnp.ones((), phi.dtype)
-        optimizer = self._transform()
-        return ADVIState(
-            phi=phi,
-            average=phi,
-            optimizer=optimizer.init(phi),
-            at=jnp.zeros((), jnp.int32),
-            length=jnp.array(self.steps, jnp.int32),
-            peak=one,
-            shrink=one,
-        )
+        clock = jnp.array([0.0, self.steps, 1.0, 1.0], phi.dtype)
+        return ADVIState(phi, phi, self._transform().init(phi), clock)
 
     def step(
         self, key: jax.Array, target: Target, state: ADVIState, batch: Batch
@@ -135,20 +128,17 @@ class ADVI(AbstractMethod):
 
         value, gradient = jax.value_and_grad(loss)(state.phi)
         update, optimizer = self._transform().update(gradient, state.optimizer, state.phi)
-        fraction = state.at / state.length
-        size = state.shrink
+        at, length, peak, size = state.clock
         if self.optimizer is None:
-            size = size * state.peak * 0.5 * (1 + jnp.cos(jnp.pi * fraction))
+            size = size * peak * 0.5 * (1 + jnp.cos(jnp.pi * at / length))
             update = -update
         phi = state.phi + size * update
         # Uniform weights over the tail: 1, 1/2, 1/3, …; before the tail the average is the iterate.
-        into_tail = state.at - (1 - TAIL) * state.length
+        into_tail = at - (1 - TAIL) * length
         weight = 1 / jnp.maximum(into_tail + 1, 1)
         average = state.average + weight * (phi - state.average)
         ok = jnp.isfinite(value + jnp.sum(phi))
-        state = ADVIState(
-            phi, average, optimizer, state.at + 1, state.length, state.peak, state.shrink
-        )
+        state = ADVIState(phi, average, optimizer, state.clock + TICK)
         return state, ADVIInfo(-value, size, ok)
 
     def theta(self, state: ADVIState) -> jax.Array:
@@ -157,7 +147,7 @@ class ADVI(AbstractMethod):
 
     def retreat(self, state: ADVIState) -> ADVIState:
         """The same q with half the step size; the clock goes on, so that a cycle ends."""
-        return state._replace(shrink=state.shrink / 2, at=state.at + 1)
+        return state._replace(clock=(state.clock + TICK) * HALVED)
 
     def _transform(self) -> optax.GradientTransformation:
         return optax.scale_by_adam() if self.optimizer is None else self.optimizer
@@ -211,7 +201,8 @@ class ADVI(AbstractMethod):
         ends = [round(share * (2**i - 1)) for i in range(count + 1)]
         lengths = [b - a for a, b in itertools.pairwise(ends) if b > a]
         peak = min(0.3, max(1e-3, 0.3 * (40 / target.size) ** 1.5))
-        return Cycles(lengths=lengths + [polish] * (polish > 0), fresh=states[1:], peak=peak)
+        fresh = states[1 : len(lengths)]
+        return Cycles(lengths=lengths + [polish] * (polish > 0), fresh=fresh, peak=peak)
 
     def _record(self, memory: Cycles, state: Any, done: list[Stretch], target: Target) -> None:
         """Keep the cycle just finished if it is the best so far."""
@@ -238,15 +229,9 @@ class ADVI(AbstractMethod):
 
     def _next(self, memory: Cycles, state: Any) -> Review:
         length = memory.lengths.pop(0)
-        clock = {"at": 0, "length": length, "peak": memory.peak}
-        shape = np.shape(state.at)
-        state = state._replace(
-            **{
-                name: np.full(shape, value, getattr(state, name).dtype)
-                for name, value in clock.items()
-            }
-        )
-        return Review(state, length, memory)
+        clock = np.array(state.clock)  # (chain, 4): what failures have left of the step size stays
+        clock[:, :3] = 0, length, memory.peak
+        return Review(state._replace(clock=clock), length, memory)
 
     def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Gaussian:
         """The averaged q; after an interruption in mid-cycle, that of the best finished cycle."""
@@ -256,15 +241,16 @@ class ADVI(AbstractMethod):
 
 
 class ADVIState(NamedTuple):
-    """q, its average over the tail of the cycle, the optimiser, and where in the cycle we are."""
+    """q, its average over the tail of the cycle, the optimiser, and where in the cycle we are.
+
+    `clock` is [steps made, length, peak step size, what failures have left of it]: one array, since
+    each number of its own would cost a small net's loop a hundredth of its time.
+    """
 
     phi: jax.Array
     average: jax.Array
     optimizer: Any
-    at: jax.Array
-    length: jax.Array
-    peak: jax.Array
-    shrink: jax.Array
+    clock: jax.Array
 
 
 class ADVIInfo(NamedTuple):
