@@ -123,7 +123,9 @@ def dispatch(
             stay = _choose(info.ok, state, method.retreat(good))
             good = _choose(info.ok, state, good)
             state = _choose(move, stepped, stay)
-            failed = jnp.where(info.ok, jnp.maximum(failed - 1, 0), failed + FAILURE)
+            # Once given up, steps too small to matter are no recovery.
+            better = jnp.where(failed < GIVE_UP, jnp.maximum(failed - 1, 0), failed)
+            failed = jnp.where(info.ok, better, failed + FAILURE)
             infos = jax.tree.map(lambda room, value: _put(room, value, index), infos, info)
             if draws is not None:
                 drawn = method.theta(state if method.sure else good)
