@@ -1,14 +1,23 @@
-"""The persistent compilation cache: a second process starts faster."""
+"""Compilation: kept between processes, and quick where code runs only once."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import equinox as eqx
 import jax
 import platformdirs
 
 VARIABLE = "POSTERITY_CACHE"
+
+
+def quick_jit(function: Callable) -> Any:
+    """Compile `function` fast rather than well: for what runs once, before a loop begins."""
+    options: Any = {"compiler_options": {"xla_backend_optimization_level": 0}}
+    return eqx.filter_jit(function, **options)
 
 
 def cache_folder() -> Path | None:

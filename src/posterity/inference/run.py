@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.cache import quick_jit
 from posterity.data.batches import Batches, Order
 from posterity.inference.interrupt import Interrupt
 from posterity.inference.method import AbstractMethod, Review, Stretch
@@ -57,7 +58,7 @@ class Finished(NamedTuple):
     steps: int
 
 
-@eqx.filter_jit
+@quick_jit
 def prepare(
     method: AbstractMethod,
     target: Target,
@@ -102,9 +103,9 @@ def dispatch(
     over_chains = _over_chains(loop.keys.shape[0], together)
 
     def one_chain(key: jax.Array, order: Order, state: Any, good: Any, failed: jax.Array) -> Any:
-        info = eqx.filter_eval_shape(method.step, key, target, state, batches.batch(order, steps))[
-            1
-        ]
+        # Traced once, for its types here and for the loop below.
+        make = jax.jit(lambda key, state, batch: method.step(key, target, state, batch))
+        _, info = jax.eval_shape(make, key, state, batches.batch(order, steps))
         infos = jax.tree.map(lambda leaf: jnp.zeros((room + 1, *leaf.shape), leaf.dtype), info)
         theta = eqx.filter_eval_shape(method.theta, state)
         draws = (
@@ -117,7 +118,7 @@ def dispatch(
         def step(index: jax.Array, at: jax.Array, carry: Any, order: Order) -> Any:
             state, good, failed, infos, draws = carry
             batch = batches.batch(order, index - at)
-            stepped, info = method.step(_take(step_keys, index), target, state, batch)
+            stepped, info = make(_take(step_keys, index), state, batch)
             move = info.ok & (index < steps)
             # Where a step failed, from the last good state; where it only confirms, no move.
             stay = _choose(info.ok, state, method.retreat(good))
@@ -260,7 +261,8 @@ class _Runner:
         # length (NUTS) would wait for the slowest, so on a CPU they go one after the other.
         together = jax.default_backend() != "cpu" or not method.uneven
         self.fixed = (method, target, batches, self.room, together)
-        self.size = min(16 * method.thin, self.room)
+        self.size = method.thin  # the first dispatch only compiles; its time says nothing
+        self.compiled = False
         self.failures = 0
         self.lost = False
 
@@ -277,7 +279,7 @@ class _Runner:
         infos: list[Any] = []
         draws: list[np.ndarray] = []
         left = steps
-        while left > 0 and not interrupt.asked and not self.lost:
+        while True:
             # Until the warm-up ends no draw is kept; thinning starts with the first step after it.
             made = int(loop.steps)
             warm = max(0, self.method.warmup - made) if self.method.collects else 0
@@ -294,16 +296,18 @@ class _Runner:
                 draws.append(np.asarray(kept)[:, : count // self.method.thin])
             left -= count
             self._watch(loop, infos[-1])
+            if left == 0 or interrupt.asked or self.lost:
+                break
         joined = {name: np.concatenate([info[name] for info in infos], axis=1) for name in infos[0]}
         return loop, Stretch(joined, np.concatenate(draws, axis=1) if draws else None)
 
     def _grow(self, seconds: float, count: int) -> None:
-        """Longer dispatches until one takes `DISPATCH_SECONDS`; the first includes compilation."""
-        if count < self.size:
-            return
-        factor = min(16.0, max(0.25, DISPATCH_SECONDS / max(seconds, 1e-9)))
-        if self.size == min(16 * self.method.thin, self.room) and factor < 1:
-            factor = 4.0 if seconds < 60 else 1.0
+        """Longer dispatches, or shorter ones, until one takes `DISPATCH_SECONDS`."""
+        if self.compiled and count < self.size:
+            return  # cut short by the end of a stretch: it says too little
+        factor = min(32.0, max(0.25, DISPATCH_SECONDS / max(seconds, 1e-9)))
+        if not self.compiled:
+            self.compiled, factor = True, 2.0
         thin = self.method.thin
         self.size = min(self.room, max(1, int(self.size * factor) // thin) * thin)
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.cache import quick_jit
 from posterity.dtypes import float_dtype
 from posterity.posterior.posterior import Posterior
 from posterity.target import Target
@@ -79,7 +80,7 @@ def _keys(seed: Any, chains: Any) -> jax.Array:
     return jax.vmap(lambda chain: jax.random.fold_in(jax.random.key(seed), chain))(chains)
 
 
-@eqx.filter_jit
+@quick_jit
 def _drawn(
     target: Target, seed: Any, chains: Any, starts: int, from_prior: bool
 ) -> tuple[jax.Array, jax.Array]:

@@ -237,7 +237,7 @@ class ADVI(AbstractMethod):
         """The averaged q; after an interruption in mid-cycle, that of the best finished cycle."""
         if self.optimizer is None and memory is not None and memory.best is not None:
             state = memory.best
-        return FAMILY.to_distribution(jnp.asarray(state.average[0]))
+        return FAMILY.to_distribution(np.asarray(state.average)[0])
 
 
 class ADVIState(NamedTuple):

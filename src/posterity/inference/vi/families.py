@@ -5,6 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posterity.posterior.distributions import Gaussian
 
@@ -31,6 +32,11 @@ class MeanField(eqx.Module):
         mean, sd = self.mean_and_sd(phi)
         return mean + sd * jax.random.normal(key, (draws, mean.shape[0]), mean.dtype)
 
-    def to_distribution(self, phi: jax.Array) -> Gaussian:
-        """q as a distribution that a posterior can hold."""
-        return Gaussian(*self.mean_and_sd(phi))
+    def to_distribution(self, phi: jax.Array | np.ndarray) -> Gaussian:
+        """q as a distribution that a posterior can hold.
+
+        Computed on the host: for one use, compiling a softplus costs more than a small net's fit.
+        """
+        mean, rho = np.asarray(phi)
+        sd = np.logaddexp(np.zeros((), rho.dtype), rho)
+        return Gaussian(jax.device_put(mean), jax.device_put(sd))
