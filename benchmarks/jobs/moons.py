@@ -5,6 +5,7 @@ from jobs.spec import Job, Metric, Variant
 METRICS = (
     Metric("wall_seconds", "Process start to fitted, seconds", headline=True),
     Metric("steps_per_second", "Steps per second, second fit", digits=0, headline=True),
+    Metric("loop_steps_per_second", "Steps per second, the loop alone", digits=0, headline=True),
     Metric("import_seconds", "import, s"),
     Metric("first_fit_seconds", "first fit, s"),
     Metric("second_fit_seconds", "second fit, s"),

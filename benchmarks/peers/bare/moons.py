@@ -141,6 +141,7 @@ def main() -> None:
         second_fit_seconds=second,
         steps=args.steps,
         steps_per_second=args.steps / second,
+        loop_steps_per_second=args.steps / second,  # nothing but the loop
         final_loss=final_loss(np.asarray(losses)),
         test_accuracy=moons_accuracy(draw_weights(params, 1000), data),
     )
