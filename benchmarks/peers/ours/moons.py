@@ -52,8 +52,8 @@ def main() -> None:
     first, (posterior, elbo) = timed(lambda: fit(model, method, 0))
     fitted()
     second, _ = timed(lambda: fit(model, method, 1))
-    # What a step costs beyond what a fit costs: a longer fit against this one. The bare rows have no
-    # more than their loop, so this is the rate to hold against theirs.
+    # What a step costs beyond what a fit costs: a longer fit against this one. The bare rows time
+    # nothing but their loop, so this is the rate to hold against theirs.
     longer = dataclasses.replace(method, steps=4 * args.steps)
     fit(model, longer, 2)  # compiles
     fourfold, _ = timed(lambda: fit(model, longer, 1))
