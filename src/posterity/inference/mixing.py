@@ -38,7 +38,8 @@ def predictive_rhat(target: Target, draws: Draws, batches: Batches) -> float:
     moving = split[:, :, split.reshape(-1, split.shape[-1]).std(0) > 0]
     if moving.shape[-1] == 0:
         return 1.0
-    return float(np.max(potential_scale_reduction(moving)))
+    with np.errstate(divide="ignore"):  # chains that stand still, each elsewhere: r-hat is infinite
+        return float(np.max(potential_scale_reduction(moving)))
 
 
 def mixing_advice(target: Target, draws: Draws, batches: Batches) -> list[str]:
