@@ -28,14 +28,15 @@ class Prior(eqx.Module):
     rules: tuple[tuple[str, dist.Distribution], ...]
 
     def attach(self, shapes: Shapes) -> dict[str, dist.Distribution]:
-        """The distribution of every parameter, expanded to that parameter's shape.
+        """The distribution of every parameter.
 
         Args:
             shapes: path → shape of each parameter.
 
         Returns:
-            path → distribution with ``batch_shape + event_shape == shape``. Parameters of one rule
-            share the rule's distribution object wherever no expansion is needed.
+            path → distribution. That of a scalar rule is the rule's own object, not expanded, so
+            that `Target` can evaluate all its parameters as one block; any other has the
+            parameter's shape.
 
         Raises:
             ValueError: a pattern that gives no parameter its prior, a parameter without a prior, or
