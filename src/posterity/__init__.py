@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from posterity.collector import paused_collection
+
 if TYPE_CHECKING:
     from posterity import data, likelihoods, metrics, nets, plots, priors
     from posterity.inference.fit import fit
@@ -70,12 +72,13 @@ __version__ = "0.1.0.dev0"
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        found = importlib.import_module(_MODULES[name])
-    elif name in _NAMES:
-        found = getattr(importlib.import_module(_NAMES[name]), name)
-    else:
+    module = _MODULES.get(name) or _NAMES.get(name)
+    if module is None:
         raise AttributeError(f"module 'posterity' has no attribute {name!r}")
+    with paused_collection():
+        found: Any = importlib.import_module(module)
+    if name in _NAMES:
+        found = getattr(found, name)
     globals()[name] = found
     return found
 

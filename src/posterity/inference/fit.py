@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from posterity.cache import use_compilation_cache
+from posterity.collector import paused_collection
 from posterity.data.batches import Batches, as_batches
 from posterity.diagnostics import Code, Result
 from posterity.inference.method import AbstractMethod
@@ -69,17 +70,18 @@ def fit(
             f"method: expected a method such as po.ADVI(), got {type(method).__name__}."
         )
     use_compilation_cache()
-    batches = as_batches(
-        data,
-        model.likelihood,
-        method.batch_size,
-        features_first=model.net.features_first,
-    )
-    row = jax.eval_shape(lambda: batches.full)
-    target = Target.build(model, row.x.shape[1:], row.y.shape[1:], batches.rows)
-    keys, thetas = start_points(
-        init, target, seed, range(method.chains), method.start_count(target)
-    )
+    with paused_collection():
+        batches = as_batches(
+            data,
+            model.likelihood,
+            method.batch_size,
+            features_first=model.net.features_first,
+        )
+        row = jax.eval_shape(lambda: batches.full)
+        target = Target.build(model, row.x.shape[1:], row.y.shape[1:], batches.rows)
+        keys, thetas = start_points(
+            init, target, seed, range(method.chains), method.start_count(target)
+        )
     began = time.perf_counter()
     finished = run(method, target, batches, keys, thetas, _watcher(method, progress))
     seconds = time.perf_counter() - began

@@ -6,6 +6,7 @@ progress, listens for an interruption and looks for trouble.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.cache import quick_jit
+from posterity.collector import paused_collection
 from posterity.data.batches import Batches, Order
 from posterity.inference.interrupt import Interrupt
 from posterity.inference.method import AbstractMethod, Review, Stretch
@@ -156,6 +158,20 @@ def dispatch(
     return Loop(loop.keys, loop.steps + steps, order, state, good, failed), infos, draws
 
 
+def _fixed(
+    method: AbstractMethod, target: Target, batches: Batches
+) -> tuple[AbstractMethod, Target, Batches, int, bool]:
+    """What all dispatches of a run have in common: what runs, buffer lengths, and how chains go."""
+    room = min(MOST_STEPS, max(method.total_steps, 1))
+    if method.collects:
+        a_draw = 8 * target.size * method.chains
+        room = min(room, max(1, MOST_BYTES // a_draw) * method.thin)
+    # Chains of one matrix product each gain from going in step; chains whose steps differ in
+    # length (NUTS) would wait for the slowest, so on a CPU they go one after the other.
+    together = jax.default_backend() != "cpu" or not method.uneven
+    return method, target, batches, -(-room // method.thin) * method.thin, together
+
+
 def _take(room: jax.Array, index: jax.Array) -> jax.Array:
     return jax.lax.dynamic_index_in_dim(room, index, 0, keepdims=False)
 
@@ -216,7 +232,8 @@ def run(
     watcher: Watcher,
 ) -> Finished:
     """Run `method` from its starts to its end, its convergence, an interruption or failure."""
-    loop, states = prepare(method, target, batches, keys, thetas)
+    with paused_collection():
+        loop, states = prepare(method, target, batches, keys, thetas)
     stretches: list[Stretch] = []
     memory: Any = None
     runner = _Runner(method, target, batches, watcher)
@@ -256,23 +273,12 @@ class _Runner:
     ) -> None:
         self.watcher = watcher
         self.method = method
-        self.room = self._room(target)
-        # Chains of one matrix product each gain from going in step; chains whose steps differ in
-        # length (NUTS) would wait for the slowest, so on a CPU they go one after the other.
-        together = jax.default_backend() != "cpu" or not method.uneven
-        self.fixed = (method, target, batches, self.room, together)
+        self.fixed = _fixed(method, target, batches)
+        self.room = self.fixed[3]
         self.size = method.thin  # the first dispatch only compiles; its time says nothing
         self.compiled = False
         self.failures = 0
         self.lost = False
-
-    def _room(self, target: Target) -> int:
-        room = min(MOST_STEPS, max(self.method.total_steps, 1))
-        thin = self.method.thin
-        if self.method.collects:
-            a_draw = 8 * target.size * self.method.chains
-            room = min(room, max(1, MOST_BYTES // a_draw) * thin)
-        return -(-room // thin) * thin
 
     def stretch(self, loop: Loop, steps: int, interrupt: Interrupt) -> tuple[Loop, Stretch]:
         """Make up to `steps` steps from `loop`."""
@@ -286,9 +292,10 @@ class _Runner:
             count = min(self.size, left, warm or left)
             confirm = int(count == left and not self.method.collects)
             began = time.perf_counter()
-            loop, info, kept = dispatch(
-                self.fixed, loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
-            )
+            with contextlib.nullcontext() if self.compiled else paused_collection():
+                loop, info, kept = dispatch(
+                    self.fixed, loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
+                )
             info = jax.tree.map(lambda leaf, n=count: np.asarray(leaf)[:, :n], info)
             self._grow(time.perf_counter() - began, count)
             infos.append(info._asdict())

@@ -89,9 +89,9 @@ def _drawn(
     draw = target.prior_draw if from_prior else target.net_draw
 
     def start(number: jax.Array) -> jax.Array:
-        return jax.lax.map(lambda key: draw(jax.random.fold_in(key, number)), keys)
+        return jax.vmap(lambda key: draw(jax.random.fold_in(key, number)))(keys)
 
-    thetas = jax.lax.map(start, jnp.arange(starts) + START)
+    thetas = jax.vmap(start)(jnp.arange(starts) + START)
     if from_prior or not target.net.holds_weights or starts * len(chains) == 1:
         return keys, thetas
     first = (jnp.arange(starts)[:, None] == 0) & (chains == 0)
