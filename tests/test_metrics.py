@@ -137,3 +137,60 @@ def test_labels_that_there_are_not_are_refused(bad):
     y[3] = bad
     with pytest.raises(ValueError, match="y"):
         metrics.brier(MULTI, y)
+
+
+# -- strangers and refusals ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "m", "values"), [(40, 70, 5), (1, 9, 3), (50, 50, 10**6)])
+def test_auroc_counts_pairs_and_halves_of_ties(n, m, values):
+    rng = np.random.default_rng(n)
+    known, other = rng.integers(0, values, n), rng.integers(0, values, m) + 1
+    pairs = other[:, None] - known
+    expected = ((pairs > 0).sum() + 0.5 * (pairs == 0).sum()) / (n * m)
+    assert metrics.auroc(known, other) == pytest.approx(expected, rel=1e-14)
+    assert metrics.auroc(other, known) == pytest.approx(1 - expected, rel=1e-12)
+
+
+def test_auroc_of_its_extremes():
+    assert metrics.auroc([0, 1], [2, np.inf]) == 1
+    assert metrics.auroc([2, 3], [1]) == 0
+    assert metrics.auroc(np.zeros(5), np.zeros(9)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("known", "other", "message"),
+    [
+        ([], [1.0], "scores_in"),
+        ([1.0], [[1.0]], r"scores_out.*shape \(1, 1\)"),
+        ([1.0], [0.0, np.nan], r"scores_out\[1\] is NaN"),
+    ],
+)
+def test_auroc_refuses_what_has_no_order(known, other, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.auroc(known, other)
+
+
+def test_risk_coverage_answers_the_most_certain_first():
+    found = metrics.risk_coverage(MULTI, THREE)
+    order = np.argsort(-PK.max(1))
+    wrong = PK.argmax(1) != THREE
+    np.testing.assert_allclose(found.coverage, np.arange(1, 41) / 40)
+    np.testing.assert_allclose(found.risk, [wrong[order[:k]].mean() for k in range(1, 41)])
+    assert found.risk[-1] == pytest.approx(1 - metrics.accuracy(MULTI, THREE))
+
+
+def test_rows_of_one_uncertainty_are_answered_together():
+    wrong = BINARY.label != LABELS
+    unsure = np.repeat([0.3, 0.1], 20)
+    coverage, risk = metrics.risk_coverage(BINARY, LABELS, unsure)
+    assert coverage.tolist() == [0.5, 1]
+    np.testing.assert_allclose(risk, [wrong[20:].mean(), wrong.mean()])
+    with pytest.raises(ValueError, match=r"uncertainty: expected shape \(40,\)"):
+        metrics.risk_coverage(BINARY, LABELS, unsure[:3])
+
+
+def test_refusal_rate_is_the_share_of_masked_labels():
+    labels = MULTI.abstain(below=0.6)
+    assert metrics.refusal_rate(labels) == pytest.approx((PK.max(1) < 0.6).mean())
+    assert metrics.refusal_rate(MULTI.label) == 0

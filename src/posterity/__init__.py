@@ -9,13 +9,17 @@ from posterity.collector import paused_collection
 
 if TYPE_CHECKING:
     from posterity import data, likelihoods, metrics, nets, plots, priors
+    from posterity.empirical import learned
     from posterity.inference.fit import fit
     from posterity.inference.map import MAP
     from posterity.inference.mcmc.nuts import NUTS
     from posterity.inference.sgmcmc.sgld import SGLD
     from posterity.inference.vi.advi import ADVI
+    from posterity.inference.vi.dadvi import DADVI
+    from posterity.inference.vi.ivon import IVON
     from posterity.model import Model
     from posterity.posterior.elbo import elbo
+    from posterity.posterior.khat import pareto_khat
     from posterity.posterior.posterior import Posterior
     from posterity.posterior.predictive import Predictive
     from posterity.posterior.prior_predictive import prior_predictive
@@ -34,6 +38,8 @@ _MODULES = {
 }
 _NAMES = {
     "ADVI": "posterity.inference.vi.advi",
+    "DADVI": "posterity.inference.vi.dadvi",
+    "IVON": "posterity.inference.vi.ivon",
     "MAP": "posterity.inference.map",
     "Model": "posterity.model",
     "NUTS": "posterity.inference.mcmc.nuts",
@@ -42,13 +48,17 @@ _NAMES = {
     "SGLD": "posterity.inference.sgmcmc.sgld",
     "elbo": "posterity.posterior.elbo",
     "fit": "posterity.inference.fit",
+    "learned": "posterity.empirical",
     "load": "posterity.posterior.store",
+    "pareto_khat": "posterity.posterior.khat",
     "prior_predictive": "posterity.posterior.prior_predictive",
     "report": "posterity.reports",
 }
 
 __all__ = [
     "ADVI",
+    "DADVI",
+    "IVON",
     "MAP",
     "NUTS",
     "SGLD",
@@ -58,10 +68,12 @@ __all__ = [
     "data",
     "elbo",
     "fit",
+    "learned",
     "likelihoods",
     "load",
     "metrics",
     "nets",
+    "pareto_khat",
     "plots",
     "prior_predictive",
     "priors",

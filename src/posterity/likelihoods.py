@@ -17,6 +17,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from posterity.dtypes import float_dtype, largest_magnitude
+from posterity.empirical import Slot, fill, is_learned, slot, slots
 
 Unknowns = Mapping[str, jax.Array]
 # float | numpyro Distribution | "net"; NumPyro has no type information to say so.
@@ -43,6 +44,15 @@ class AbstractLikelihood(eqx.Module):
     def unknowns(self) -> dict[str, dist.Distribution]:
         """The likelihood's own unknowns: name → prior."""
         return {}
+
+    def slots(self) -> list[Slot]:
+        """The numbers to be learned."""
+        return []
+
+    def fill(self, values: dict[int, Any]) -> AbstractLikelihood:
+        """The likelihood with every number to be learned replaced by its value."""
+        del values
+        return self
 
     @abstractmethod
     def check(self, y: np.ndarray) -> None:
@@ -221,6 +231,21 @@ class AbstractRegressionLikelihood(AbstractLikelihood):
         """The scale, where it has a prior."""
         return {"scale": self.scale} if isinstance(self.scale, dist.Distribution) else {}
 
+    def slots(self) -> list[Slot]:
+        """The scale itself, or a number in its prior."""
+        if is_learned(self.scale):
+            return [slot(self.scale, dist.constraints.positive, "likelihood.scale")]
+        return slots(self.scale, "likelihood.scale")
+
+    def fill(self, values: dict[int, Any]) -> AbstractLikelihood:
+        """The same with its scale known."""
+        return eqx.tree_at(
+            lambda given: given.scale,
+            self,
+            fill(self.scale, values),
+            is_leaf=lambda part: part is self.scale,
+        )
+
     def check(self, y: np.ndarray) -> None:
         """Any finite number is a target."""
 
@@ -237,7 +262,8 @@ class Normal(AbstractRegressionLikelihood):
 
     Args:
         scale: the noise sd, in the units of y. A positive number: known. A NumPyro distribution
-            over positive numbers: unknown, with that prior, one value for all rows. ``"net"``:
+            over positive numbers: unknown, with that prior, one value for all rows.
+            `po.learned`: one value, optimised. ``"net"``:
             input-dependent, scale(x) = softplus(second half of the net's outputs); the net then
             needs two outputs per target, locations first.
 
@@ -361,6 +387,8 @@ def _checked_positive(scale: Any, name: str) -> Scale:
                 f"{name}'s prior {type(scale).__name__} allows numbers that are not positive; use "
                 "HalfNormal, LogNormal, Gamma, …"
             )
+        return scale
+    if is_learned(scale):
         return scale
     number = float(scale)
     if not 0 < number < largest_magnitude():

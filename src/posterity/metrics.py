@@ -1,8 +1,8 @@
-"""How good predictions are: all from a `Predictive` and the true targets."""
+"""How good predictions are, mostly from a `Predictive` and the true targets."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,76 @@ def coverage(pred: Predictive, y: Any, p: float = 0.9) -> float:
     return float(np.mean((lower <= y) & (y <= upper)))
 
 
+def auroc(scores_in: Any, scores_out: Any) -> float:
+    """How well a score tells rows of another kind apart: the area under the ROC curve.
+
+        P(score_out > score_in) + ½ P(score_out = score_in)
+
+    over all pairs of a row of each kind (Mann & Whitney 1947): 1 where every row of the other kind
+    scores higher, ½ where the score says nothing.
+
+    Args:
+        scores_in: how strange each row of the known kind seems (rows,), such as `pred.entropy` or
+            `pred.mutual_information`. scores_out: the same of rows of another kind.
+
+    Raises:
+        ValueError: no scores, or one that is NaN.
+
+    >>> auroc([0.1, 0.2, 0.3], [0.3, 0.9])
+    0.9166666666666666
+    """
+    known = np.sort(_scores(scores_in, "scores_in"))
+    other = _scores(scores_out, "scores_out")
+    below, up_to = (np.searchsorted(known, other, side=side) for side in ("left", "right"))
+    # Whole numbers until the end: a sum of millions of halves is exact.
+    return int(np.sum(below + up_to)) / (2 * known.size * other.size)
+
+
+class RiskCoverage(NamedTuple):
+    """What is wrong among the rows that are answered, as fewer and fewer are refused.
+
+    Attributes:
+        coverage: share of rows answered, rising to 1. risk: share of them predicted wrong.
+    """
+
+    coverage: np.ndarray
+    risk: np.ndarray
+
+
+def risk_coverage(pred: Predictive, y: Any, uncertainty: Any = None) -> RiskCoverage:
+    """The risk-coverage curve of answering the most certain rows only.
+
+    El-Yaniv & Wiener 2010, "On the foundations of noise-free selective classification". Rows of
+    one uncertainty are answered together or not at all, so a curve may have fewer points than rows.
+
+    Args:
+        pred: class predictions at the rows of `y`.
+        y: labels (rows,).
+        uncertainty: of every row (rows,), such as `pred.mutual_information`; None for one minus
+            the probability of the predicted class.
+
+    Returns:
+        A `RiskCoverage`.
+
+    Raises:
+        ValueError: labels or uncertainties of another shape, or that are not numbers.
+    """
+    wrong = pred.label != _labels(pred, y)
+    given = 1 - _by_class(pred).max(1) if uncertainty is None else uncertainty
+    unsure = _scores(given, "uncertainty")
+    if unsure.shape != wrong.shape:
+        raise ValueError(f"uncertainty: expected shape {wrong.shape}, got {unsure.shape}.")
+    order = np.argsort(unsure, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(unsure[order]) > 0), wrong.size - 1)
+    answered = ends + 1
+    return RiskCoverage(answered / wrong.size, np.cumsum(wrong[order])[ends] / answered)
+
+
+def refusal_rate(labels: Any) -> float:
+    """Share of refused rows among the labels that `Predictive.abstain` gave."""
+    return float(np.mean(np.ma.getmaskarray(labels)))
+
+
 def score(pred: Predictive, y: Any) -> dict[str, float]:
     """The metrics that fit the kind of targets, by name."""
     if pred.kind == "classification":
@@ -65,6 +135,16 @@ def score(pred: Predictive, y: Any) -> dict[str, float]:
             "ece": ece(pred, y),
         }
     return {"rmse": rmse(pred, y), "nll": nll(pred, y), "coverage_90": coverage(pred, y, 0.9)}
+
+
+def _scores(given: Any, name: str) -> np.ndarray:
+    """Scores as a vector of numbers."""
+    scores = np.asarray(given, float)
+    if scores.ndim != 1 or not scores.size:
+        raise ValueError(f"{name}: expected at least one score, (rows,); got shape {scores.shape}.")
+    if np.isnan(scores).any():
+        raise ValueError(f"{name}[{int(np.argmax(np.isnan(scores)))}] is NaN: leave such rows out.")
+    return scores
 
 
 def _targets(pred: Predictive, y: Any) -> np.ndarray:

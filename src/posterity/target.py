@@ -6,8 +6,9 @@ its kind, asks `Target` and so cannot get either wrong. `docs/log-densities.md` 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -18,8 +19,10 @@ import numpyro.distributions as dist
 from numpyro.distributions.transforms import IdentityTransform, biject_to
 
 from posterity.dtypes import float_dtype
+from posterity.empirical import Learned, Slot, fill, is_learned
 from posterity.likelihoods import AbstractLikelihood
 from posterity.model import Model
+from posterity.nets.convolves import convolves
 from posterity.nets.net import AbstractNet
 from posterity.priors import Prior, fit_shape
 
@@ -94,6 +97,8 @@ class Target(eqx.Module):
     Attributes:
         rows: N, the number of rows of all data.
         parameters: where each named parameter lives in θ.
+        slots: the numbers to be learned (`po.learned`); `at` puts values in their places.
+        convolves: whether the net has convolutions or pooling, which have a fast form on CPU.
         kl_weight: 1 for a Bayesian posterior; anything else is a tempered one.
     """
 
@@ -106,11 +111,18 @@ class Target(eqx.Module):
     x_shape: tuple[int, ...] = eqx.field(static=True)
     y_shape: tuple[int, ...] = eqx.field(static=True)
     rows: int = eqx.field(static=True)
+    slots: tuple[Slot, ...] = eqx.field(static=True, default=())
+    convolves: bool = eqx.field(static=True, default=False)
     kl_weight: float = eqx.field(static=True, default=1.0)
 
     @classmethod
     def build(
-        cls, model: Model, x_shape: tuple[int, ...], y_shape: tuple[int, ...], rows: int
+        cls,
+        model: Model,
+        x_shape: tuple[int, ...],
+        y_shape: tuple[int, ...],
+        rows: int,
+        kl_weight: float = 1.0,
     ) -> Target:
         """The target of `model` for data of `rows` rows.
 
@@ -119,30 +131,60 @@ class Target(eqx.Module):
             x_shape: shape of one row of inputs.
             y_shape: shape of one row of targets; () for one number.
             rows: N.
+            kl_weight: the weight of the KL in an ELBO.
 
         Raises:
             ValueError: the net does not take such inputs or give such outputs.
         """
         template = model.template()
-        check_outputs(model, template, x_shape, y_shape)
+        prior, likelihood, slots = _number_slots(model)
+        convolves = check_outputs(model, template, x_shape, y_shape)
         shapes = model.parameters()
-        priors = dict(model.prior.attach(shapes))
-        for name, prior in model.likelihood.unknowns().items():
-            priors[UNKNOWN + name] = prior
-            shapes[UNKNOWN + name] = prior.shape()
+        priors = dict(prior.attach(shapes))
+        for name, unknown in likelihood.unknowns().items():
+            priors[UNKNOWN + name] = unknown
+            shapes[UNKNOWN + name] = unknown.shape()
         parameters, blocks = _lay_out(shapes, priors)
         leaves, structure = jax.tree.flatten(template)
         return cls(
             net=model.net,
-            prior=model.prior,
-            likelihood=model.likelihood,
+            prior=prior,
+            likelihood=likelihood,
             blocks=blocks,
             parameters=parameters,
             template=(structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)),
             x_shape=tuple(x_shape),
             y_shape=tuple(y_shape),
             rows=int(rows),
+            slots=slots,
+            convolves=convolves,
+            kl_weight=float(kl_weight),
         )
+
+    def at(self, numbers: jax.Array) -> Target:
+        """The target with the numbers to be learned at given values.
+
+        Args:
+            numbers: unconstrained, one per slot.
+
+        Returns:
+            A target in which nothing is left to be learned; itself where nothing was.
+        """
+        if not self.slots:
+            return self
+        values = {slot.token: slot.constrain(numbers[i]) for i, slot in enumerate(self.slots)}
+        filled = [Block(fill(b.prior, values), b.start, b.stop, b.shape) for b in self.blocks]
+        return dataclasses.replace(
+            self,
+            prior=self.prior.fill(values),
+            likelihood=self.likelihood.fill(values),
+            blocks=tuple(filled),
+            slots=(),
+        )
+
+    def at_start(self) -> Target:
+        """The target with the numbers to be learned where they start."""
+        return self.at(jnp.asarray([slot.start for slot in self.slots], float_dtype()))
 
     @property
     def size(self) -> int:
@@ -153,6 +195,28 @@ class Target(eqx.Module):
     def paths(self) -> tuple[str, ...]:
         """The names of the parameters, in the order of θ."""
         return tuple(parameter.path for parameter in self.parameters)
+
+    @property
+    def net_leaves(self) -> int:
+        """How many of the parameters are the net's; the others are the likelihood's unknowns."""
+        return len(self.template[1])
+
+    @property
+    def dtype(self) -> Any:
+        """That of θ and of the data."""
+        return float_dtype()
+
+    def template_params(self) -> Any:
+        """The net's parameter tree as shapes and dtypes."""
+        structure, leaves = self.template
+        shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in leaves]
+        return jax.tree.unflatten(structure, shapes)
+
+    def on_real_line(self, path: str) -> bool:
+        """Whether a parameter is its part of θ itself, and not a transform of it."""
+        start = next(p.start for p in self.parameters if p.path == path)
+        block = next(b for b in self.blocks if b.start <= start < b.stop)
+        return isinstance(biject_to(block.prior.support), IdentityTransform)
 
     # -- θ and what it stands for ----------------------------------------------------------------
 
@@ -213,9 +277,19 @@ class Target(eqx.Module):
     def outputs(self, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The net's outputs (rows, outputs per target, *targets) and the likelihood's unknowns."""
         weights, unknowns = self.split(theta)
-        out = self.net.apply(weights, x).astype(theta.dtype)
-        per_target = self.likelihood.outputs_per_target
-        return out.reshape(x.shape[0], per_target, *self.y_shape), unknowns
+        return self.shaped(self.lowered(self.net.apply)(weights, x).astype(theta.dtype)), unknowns
+
+    def lowered(self, function: Callable) -> Callable:
+        """`function` with fast convolutions, where the net has any."""
+        if not self.convolves:
+            return function
+        from posterity.nets.lowering import lowered
+
+        return lowered(function)
+
+    def shaped(self, out: jax.Array) -> jax.Array:
+        """What the net gave, as (rows, outputs per target, *targets)."""
+        return out.reshape(out.shape[0], self.likelihood.outputs_per_target, *self.y_shape)
 
     def distribution(self, theta: jax.Array, x: jax.Array) -> dist.Distribution:
         """p(y | x, θ), with batch shape (rows, *targets)."""
@@ -241,15 +315,22 @@ class Target(eqx.Module):
 
     def scaled_log_likelihood(self, theta: jax.Array, batch: Batch) -> jax.Array:
         """(N / B) Σ log p(yᵢ | xᵢ, θ): the unbiased estimate of the log likelihood of all rows."""
-        return self.rows / batch.x.shape[0] * jnp.sum(self.log_likelihood(theta, batch))
+        return self.scaled(self.log_likelihood(theta, batch))
+
+    def scaled(self, each: jax.Array) -> jax.Array:
+        """(N / B) Σ of one log likelihood per row of a batch (B,)."""
+        return self.rows / each.shape[0] * jnp.sum(each)
 
     def log_joint(self, theta: jax.Array, batch: Batch, *, jacobian: bool = True) -> jax.Array:
         """log p(θ) + (N / B) Σ log p(yᵢ | xᵢ, θ)."""
         return self.log_prior(theta, jacobian=jacobian) + self.scaled_log_likelihood(theta, batch)
 
-    def elbo(self, expected_log_likelihood: jax.Array, kl: jax.Array) -> jax.Array:
-        """The evidence lower bound from an already scaled expected log likelihood and a KL."""
-        return expected_log_likelihood - self.kl_weight * kl
+    def elbo(self, expected_log_likelihood: jax.Array, kl: jax.Array, warm: Any = 1.0) -> jax.Array:
+        """The evidence lower bound from an already scaled expected log likelihood and a KL.
+
+        `warm` ≤ 1 weighs the KL less while a fit warms up.
+        """
+        return expected_log_likelihood - self.kl_weight * warm * kl
 
     # -- the prior's own affairs ------------------------------------------------------------------
 
@@ -298,6 +379,25 @@ class Target(eqx.Module):
         return jnp.concatenate(pieces)
 
 
+def _number_slots(model: Model) -> tuple[Prior, AbstractLikelihood, tuple[Slot, ...]]:
+    """The model's prior and likelihood, and the numbers to be learned in them.
+
+    Tokens become positions, so that a model stated twice is the same target to a compiler.
+    """
+    found = [*model.prior.slots(), *model.likelihood.slots()]
+    first = {slot.token: slot for slot in reversed(found)}
+    position = {token: number for number, token in enumerate(dict.fromkeys(s.token for s in found))}
+
+    def renumbered(part: Any) -> Any:
+        return Learned(part.value, position[part.token]) if is_learned(part) else part
+
+    prior, likelihood = jax.tree.map(
+        renumbered, (model.prior, model.likelihood), is_leaf=is_learned
+    )
+    slots = [dataclasses.replace(first[token], token=position[token]) for token in position]
+    return prior, likelihood, tuple(slots)
+
+
 def _lay_out(
     shapes: Mapping[str, tuple[int, ...]], priors: Mapping[str, dist.Distribution]
 ) -> tuple[tuple[Parameter, ...], tuple[Block, ...]]:
@@ -323,12 +423,15 @@ def _lay_out(
 
 def check_outputs(
     model: Model, template: Any, x_shape: tuple[int, ...], y_shape: tuple[int, ...]
-) -> None:
-    """Refuse a net that cannot take rows of `x_shape` or gives the wrong number of outputs."""
+) -> bool:
+    """Refuse a net that cannot take rows of `x_shape` or gives the wrong number of outputs.
+
+    Returns whether the net convolves or pools.
+    """
     rows = 3
     x = jax.ShapeDtypeStruct((rows, *x_shape), float_dtype())
     try:
-        out = jax.eval_shape(model.net.apply, template, x)
+        jaxpr, out = jax.make_jaxpr(model.net.apply, return_shape=True)(template, x)
     except Exception as error:
         raise ValueError(
             f"x: the net cannot take rows of shape {x_shape}: {str(error).splitlines()[0]} Check "
@@ -344,3 +447,4 @@ def check_outputs(
             f"{name} needs {needed} per row ({per_target} for each of {int(np.prod(y_shape))} "
             "target columns of y). Change the net's output size."
         )
+    return convolves(jaxpr)

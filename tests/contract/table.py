@@ -97,4 +97,28 @@ TABLE = [
         optimises=False,
         minibatch=po.SGLD(draws=20, step_size=STEP, batch_size=7),
     ),
+    Row(
+        "IVON",
+        short=po.IVON(steps=40),
+        long=po.IVON(steps=20_000, draws=64),
+        answer=mean_field,
+        optimises=True,
+        minibatch=po.IVON(steps=40, batch_size=7),
+    ),
+    Row(
+        "DADVI",
+        short=po.DADVI(steps=2),
+        long=po.DADVI(),
+        answer=mean_field,
+        optimises=True,
+        minibatch=None,
+    ),
+    Row(
+        "DADVI with linear response",
+        short=po.DADVI(steps=2, linear_response=True),
+        long=po.DADVI(linear_response=True),
+        answer=exact,
+        optimises=True,
+        minibatch=None,
+    ),
 ]

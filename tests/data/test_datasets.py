@@ -32,7 +32,7 @@ def tiny(tmp_path, monkeypatch):
     np.savetxt(source, numbers, fmt="%.17g")
     monkeypatch.setitem(datasets.TABLES, "tiny", datasets._Table(2, digest))
     monkeypatch.setattr(datasets, "SOURCE", f"file://{tmp_path}/{{name}}.txt")
-    monkeypatch.setattr(datasets, "_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(datasets, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setenv(datasets.VARIABLE, str(tmp_path / "nowhere"))
     return source
 

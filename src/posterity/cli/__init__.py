@@ -38,6 +38,13 @@ class Method(enum.StrEnum):
     sgld = "sgld"
 
 
+class Images(enum.StrEnum):
+    """Ten classes of small pictures."""
+
+    mnist = "mnist"
+    fashion_mnist = "fashion-mnist"
+
+
 class Activation(enum.StrEnum):
     """The function between layers."""
 
@@ -99,6 +106,36 @@ def demo_moons(
     from posterity.cli.demos import moons
 
     finish(moons(out, steps, seed, quiet=quiet, progress=not quiet and not json), json)
+
+
+@demo.command("digits")
+def demo_digits(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and the posterior.")] = Path(
+        "digits"
+    ),
+    data: Annotated[Images, typer.Option(help="Handwritten digits, or clothes.")] = Images.mnist,
+    steps: Annotated[int, typer.Option(help="Gradient steps of 128 images.")] = 6_000,
+    test: Annotated[int, typer.Option(help="Test images to predict at the end.")] = 10_000,
+    small: Annotated[
+        bool, typer.Option("--small", help="1,200 steps, 2,000 test images: about two minutes.")
+    ] = False,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Digits: LeNet-5 by Flipout, watched while it learns, and refusing what is no digit.
+
+    ```text
+    posterity demo digits --small
+    posterity demo digits --data fashion-mnist --out clothes
+    ```
+    """
+    from posterity.cli.digits import digits
+
+    if small:
+        steps, test = 1_200, 2_000
+    progress = not quiet and not json
+    finish(digits(out, data.value, steps, test, seed, quiet=quiet, progress=progress), json)
 
 
 @app.command()

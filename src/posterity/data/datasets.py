@@ -148,13 +148,14 @@ def split_masks(rows: int, splits: int = SPLITS) -> np.ndarray:
 
 def _table(name: str) -> tuple[np.ndarray, np.ndarray]:
     """X and y of a table, from the data folder, the cache or the network."""
-    cached = _cache_folder() / f"{name}.npz"
-    for path in (_data_folder() / "uci" / f"{name}.npz", cached):
+    cached = cache_folder() / f"{name}.npz"
+    for path in (data_folder() / "uci" / f"{name}.npz", cached):
         if path.exists():
             with np.load(path, allow_pickle=False) as file:
                 return _checked(name, file["X"], file["y"], str(path))
     url = SOURCE.format(name=name)
-    numbers = np.loadtxt(io.BytesIO(_download(url, name)), ndmin=2)
+    remedy = f"put uci/{name}.npz (arrays X, y)"
+    numbers = np.loadtxt(io.BytesIO(download(url, f"the table {name!r}", remedy)), ndmin=2)
     features = TABLES[name].features
     if numbers.shape[1] <= features:
         raise ValueError(f"{url}: it has {numbers.shape[1]} columns, not {features + 1} or more.")
@@ -176,7 +177,16 @@ def _checked(name: str, x: Any, y: Any, source: str) -> tuple[np.ndarray, np.nda
     return x, y
 
 
-def _download(url: str, name: str) -> bytes:
+def download(url: str, what: str, remedy: str) -> bytes:
+    """The content of `url`.
+
+    Args:
+        what: what is missing: ``the table 'yacht'``. remedy: what to do without a network: ``put
+            uci/yacht.npz (arrays X, y)``.
+
+    Raises:
+        OSError: it cannot be had; the message says where was looked and what to do.
+    """
     import urllib.request
 
     try:
@@ -184,18 +194,20 @@ def _download(url: str, name: str) -> bytes:
             content: bytes = answer.read()
     except OSError as error:
         raise OSError(
-            f"the table {name!r} is not in {_data_folder()} or {_cache_folder()}, and {url} cannot "
-            f"be downloaded ({error}). Without a network, put uci/{name}.npz (arrays X, y) in a "
-            f"folder and set {VARIABLE} to it."
+            f"{what} is not in {data_folder()} or {cache_folder()}, and {url} cannot be "
+            f"downloaded ({error}). Without a network, {remedy} in a folder and set {VARIABLE} to "
+            "it."
         ) from error
     return content
 
 
-def _data_folder() -> Path:
+def data_folder() -> Path:
+    """The folder that the user names for data."""
     return Path(os.environ.get(VARIABLE) or DEFAULT_FOLDER)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where what was downloaded is kept."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("posterity")) / "data"

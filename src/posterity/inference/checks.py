@@ -20,3 +20,10 @@ def check_positive(method: str, **values: float) -> None:
     for name, value in values.items():
         if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
             raise ValueError(f"{method}: {name} must be positive and finite, not {value!r}.")
+
+
+def check_among(method: str, name: str, given: object, known: tuple[str, ...]) -> None:
+    """Raise a ValueError where a setting is none of the words it may be."""
+    if given not in known:
+        listed = ", ".join(f'"{word}"' for word in known)
+        raise ValueError(f"{method}: {name} must be one of {listed}, not {given!r}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,10 +14,11 @@ from posterity.cache import use_compilation_cache
 from posterity.collector import paused_collection
 from posterity.data.batches import Batches, as_batches
 from posterity.diagnostics import Code, Result
+from posterity.inference.checks import check_counts
 from posterity.inference.method import AbstractMethod
 from posterity.inference.mixing import mixing_advice
 from posterity.inference.progress import Bar
-from posterity.inference.run import Finished, Watcher, run
+from posterity.inference.run import Finished, Peek, Watcher, run
 from posterity.inference.start import Init, start_points
 from posterity.model import Model
 from posterity.posterior.distributions import Draws
@@ -33,6 +35,8 @@ def fit(
     seed: int = 0,
     progress: bool | None = None,
     init: Init = "net",
+    every: int | None = None,
+    call: Callable[[Posterior], object] | None = None,
 ) -> Posterior:
     """Fit a model to data by a method.
 
@@ -47,6 +51,8 @@ def fit(
         progress: show a progress bar; None shows one on a terminal.
         init: where to start: ``"net"`` (the net's own initial weights), ``"prior"``, θ as an
             array, named parameters as a dictionary, or a `Posterior`.
+        every, call: after every so many steps, ``call(posterior)`` with the posterior as it then
+            is, to look at, test or save it. If it returns something true, the run ends there.
 
     Returns:
         The posterior. `posterior.result` says how the run ended and what to beware of; an
@@ -78,15 +84,45 @@ def fit(
             features_first=model.net.features_first,
         )
         row = jax.eval_shape(lambda: batches.full)
-        target = Target.build(model, row.x.shape[1:], row.y.shape[1:], batches.rows)
+        target = Target.build(
+            model, row.x.shape[1:], row.y.shape[1:], batches.rows, method.temperature
+        )
+        _refuse_unlearned(method, target)
         keys, thetas = start_points(
             init, target, seed, range(method.chains), method.start_count(target)
         )
     began = time.perf_counter()
-    finished = run(method, target, batches, keys, thetas, _watcher(method, progress))
-    seconds = time.perf_counter() - began
+
+    def wrap(finished: Finished) -> Posterior:
+        seconds = time.perf_counter() - began
+        return _wrap(method, target, batches, finished, seed, seconds)
+
+    peek = _peek(every, call, wrap)
+    finished = run(method, target, batches, keys, thetas, _watcher(method, progress), peek)
     _refuse_hopeless(finished, target, batches, thetas)
-    return _wrap(method, target, batches, finished, seed, seconds)
+    return wrap(finished)
+
+
+def _peek(
+    every: int | None,
+    call: Callable[[Posterior], object] | None,
+    wrap: Callable[[Finished], Posterior],
+) -> Peek | None:
+    check_counts("fit", every=every)
+    if (every is None) != (call is None):
+        raise ValueError("fit: every and call go together; give both or neither.")
+    if every is None or call is None:
+        return None
+    return Peek(every, lambda finished: call(wrap(finished)))
+
+
+def _refuse_unlearned(method: AbstractMethod, target: Target) -> None:
+    if target.slots and not method.learns:
+        raise ValueError(
+            f"model: {target.slots[0].name} is po.learned, which only a method with an ELBO can "
+            f"optimise; {type(method).__name__} cannot. Give it a prior distribution, a number, or "
+            "fit with po.ADVI."
+        )
 
 
 def _watcher(method: AbstractMethod, progress: bool | None) -> Watcher:
@@ -102,6 +138,7 @@ def _refuse_hopeless(
     if not finished.steps or any(s.info["ok"].any() for s in finished.stretches):
         return
     theta = thetas[0, 0]
+    target = target.at_start()
     log_prior = float(target.log_prior(theta))
     each = np.asarray(target.log_likelihood(theta, batches.full))
     if not np.isfinite(log_prior):
@@ -126,6 +163,13 @@ def _wrap(
     seconds: float,
 ) -> Posterior:
     history, draws = _history(method, finished)
+    report = method.report(target)
+    numbers = method.numbers(finished.state, finished.memory)
+    if numbers is not None:
+        report["learned"] = {
+            slot.name: float(slot.constrain(number)) for slot, number in zip(target.slots, numbers)
+        }
+        target = target.at(numbers)
     distribution = method.finish(target, finished.state, draws, finished.memory)
     advice = method.advice(target, history.fields, finished.memory) if history.fields else []
     if method.collects and isinstance(distribution, Draws):
@@ -136,8 +180,9 @@ def _wrap(
         "seed": int(seed),
         "steps_made": finished.steps,
         "seconds": seconds,
+        **report,
     }
-    result = _result(finished, advice)
+    result = _result(method, finished, advice)
     return Posterior(target, distribution, history, settings, result)
 
 
@@ -156,9 +201,14 @@ def _history(method: AbstractMethod, finished: Finished) -> tuple[History, np.nd
     return History(fields), np.concatenate(drawn, axis=1) if drawn else None
 
 
-def _result(finished: Finished, advice: list[str]) -> Result:
+def _result(method: AbstractMethod, finished: Finished, advice: list[str]) -> Result:
     failures = sum(int((~stretch.info["ok"]).sum()) for stretch in finished.stretches)
     warnings = []
+    if method.temperature != 1:
+        warnings.append(
+            f"Tempered: the KL was weighted by {method.temperature:g}, so this is not the Bayesian "
+            "posterior of the model."
+        )
     if failures:
         warnings.append(
             f"{failures} of {finished.steps} steps were not finite; they were not made, and the "
@@ -179,6 +229,7 @@ def _result(finished: Finished, advice: list[str]) -> Result:
         code, message = Code.CONVERGED, f"Converged after {steps}."
     else:
         code, message = Code.COMPLETED, f"All {steps} were made."
+    message = " ".join(filter(None, [message, method.note]))
     return Result(code, message, (*warnings, *advice))
 
 

@@ -61,6 +61,9 @@ class AbstractMethod:
         figure: the info field that the progress bar shows.
         collects: whether the draws of θ are the result.
         sure: whether a step's `ok` speaks for the state it returns, and not for its start only.
+        learns: whether it optimises numbers marked `po.learned`.
+        temperature: weight of the KL; 1 unless the method has a setting of that name.
+        note: a sentence on how the run was made that its result should carry.
         uneven: whether steps differ much in length, so that chains would wait for each other.
         chains, warmup, thin: how many chains; steps before the first kept draw; steps per draw.
         batch_size: rows per step, or None for all.
@@ -70,6 +73,8 @@ class AbstractMethod:
     collects: bool = False
     sure: bool = False
     uneven: bool = False
+    learns: bool = False
+    temperature: float = 1.0
     batch_size: int | None = None
     chains: int = 1
     warmup: int = 0
@@ -123,6 +128,19 @@ class AbstractMethod:
         self, target: Target, state: State, draws: np.ndarray | None, memory: Any
     ) -> AbstractDistribution:
         """The posterior over θ that the run has found; also of an interrupted run."""
+
+    def numbers(self, state: State, memory: Any) -> jax.Array | None:
+        """The learned numbers (`Target.at`), unconstrained; None where there are none."""
+        return None
+
+    def report(self, target: Target) -> dict[str, Any]:
+        """What else to keep with the settings: how the method took the target; plain data."""
+        return {}
+
+    @property
+    def note(self) -> str:
+        """A sentence for the result; empty by default."""
+        return ""
 
     def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
         """Warnings about a finished run, as sentences of advice.

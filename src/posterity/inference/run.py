@@ -223,6 +223,17 @@ class Watcher:
         """After the last step, whatever happened."""
 
 
+class Peek(NamedTuple):
+    """A look at a run under way: `call` gets what it would leave behind if it ended there.
+
+    Attributes:
+        every: how many steps lie between two looks. call: a true answer ends the run.
+    """
+
+    every: int
+    call: Callable[[Finished], object]
+
+
 def run(
     method: AbstractMethod,
     target: Target,
@@ -230,13 +241,14 @@ def run(
     keys: jax.Array,
     thetas: jax.Array,
     watcher: Watcher,
+    peek: Peek | None = None,
 ) -> Finished:
     """Run `method` from its starts to its end, its convergence, an interruption or failure."""
     with paused_collection():
         loop, states = prepare(method, target, batches, keys, thetas)
     stretches: list[Stretch] = []
     memory: Any = None
-    runner = _Runner(method, target, batches, watcher)
+    runner = _Runner(method, target, batches, watcher, peek)
     watcher.start(method.total_steps)
     try:
         with Interrupt() as interrupt:
@@ -245,9 +257,9 @@ def run(
                 memory = review.memory
                 # Two arguments must not be one buffer, as both are given away.
                 loop = loop._replace(state=review.state, good=jax.device_get(review.state))
-                loop, stretch = runner.stretch(loop, review.steps, interrupt)
+                loop, stretch = runner.stretch(loop, review, interrupt, stretches)
                 stretches.append(stretch)
-                if interrupt.asked or runner.lost:
+                if interrupt.asked or runner.lost or runner.told:
                     review = Review(loop.state, 0, memory)
                 else:
                     review = method.review(target, [loop.state], stretches, memory)
@@ -259,19 +271,30 @@ def run(
         stretches,
         memory,
         review.converged,
-        interrupt.asked,
+        interrupt.asked or runner.told,
         runner.lost,
         int(loop.steps),
     )
+
+
+def _joined(infos: list[Any], draws: list[Any]) -> Stretch:
+    joined = {name: np.concatenate([info[name] for info in infos], axis=1) for name in infos[0]}
+    return Stretch(joined, np.concatenate(draws, axis=1) if draws else None)
 
 
 class _Runner:
     """Makes stretches of steps, in dispatches that take about `DISPATCH_SECONDS` each."""
 
     def __init__(
-        self, method: AbstractMethod, target: Target, batches: Batches, watcher: Watcher
+        self,
+        method: AbstractMethod,
+        target: Target,
+        batches: Batches,
+        watcher: Watcher,
+        peek: Peek | None,
     ) -> None:
         self.watcher = watcher
+        self.peek = peek
         self.method = method
         self.fixed = _fixed(method, target, batches)
         self.room = self.fixed[3]
@@ -279,17 +302,20 @@ class _Runner:
         self.compiled = False
         self.failures = 0
         self.lost = False
+        self.told = False  # by the peek to end
 
-    def stretch(self, loop: Loop, steps: int, interrupt: Interrupt) -> tuple[Loop, Stretch]:
-        """Make up to `steps` steps from `loop`."""
+    def stretch(
+        self, loop: Loop, review: Review, interrupt: Interrupt, done: list[Stretch]
+    ) -> tuple[Loop, Stretch]:
+        """Make up to as many steps from `loop` as the review says."""
         infos: list[Any] = []
         draws: list[np.ndarray] = []
-        left = steps
+        left = review.steps
         while True:
             # Until the warm-up ends no draw is kept; thinning starts with the first step after it.
             made = int(loop.steps)
             warm = max(0, self.method.warmup - made) if self.method.collects else 0
-            count = min(self.size, left, warm or left)
+            count = min(self.size, left, warm or left, self._to_next_look(made))
             confirm = int(count == left and not self.method.collects)
             began = time.perf_counter()
             with contextlib.nullcontext() if self.compiled else paused_collection():
@@ -303,10 +329,24 @@ class _Runner:
                 draws.append(np.asarray(kept)[:, : count // self.method.thin])
             left -= count
             self._watch(loop, infos[-1])
-            if left == 0 or interrupt.asked or self.lost:
+            self._look(loop, infos, draws, done, review.memory)
+            if left == 0 or interrupt.asked or self.lost or self.told:
                 break
-        joined = {name: np.concatenate([info[name] for info in infos], axis=1) for name in infos[0]}
-        return loop, Stretch(joined, np.concatenate(draws, axis=1) if draws else None)
+        return loop, _joined(infos, draws)
+
+    def _to_next_look(self, made: int) -> int:
+        return self.peek.every - made % self.peek.every if self.peek else MOST_STEPS
+
+    def _look(
+        self, loop: Loop, infos: list[Any], draws: list[Any], done: list[Stretch], memory: Any
+    ) -> None:
+        if self.peek is None or int(loop.steps) % self.peek.every:
+            return
+        # A copy, because the next dispatch takes the state's buffers.
+        state = jax.tree.map(np.array, loop.state)
+        stretches = [*done, _joined(infos, draws)]
+        so_far = Finished(state, stretches, memory, False, True, self.lost, int(loop.steps))
+        self.told = bool(self.peek.call(so_far))
 
     def _grow(self, seconds: float, count: int) -> None:
         """Longer dispatches, or shorter ones, until one takes `DISPATCH_SECONDS`."""

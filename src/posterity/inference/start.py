@@ -55,7 +55,7 @@ def start_points(
             return keys, init.distribution.mean_and_sd()[0][None, None]
         return keys, init.sample(keys[0], starts * len(chain_numbers)).reshape(grid)
     if isinstance(init, Mapping):
-        init = target.unconstrain(init)
+        init = target.at_start().unconstrain(init)
     theta = np.asarray(init, float_dtype())
     if theta.shape not in ((target.size,), grid[1:]):
         raise ValueError(
@@ -85,7 +85,7 @@ def _drawn(
     target: Target, seed: Any, chains: Any, starts: int, from_prior: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Keys, and θ (start, chain, D) from the prior or from the net's initial weights."""
-    keys = _keys(seed, chains)
+    keys, target = _keys(seed, chains), target.at_start()
     draw = target.prior_draw if from_prior else target.net_draw
 
     def start(number: jax.Array) -> jax.Array:

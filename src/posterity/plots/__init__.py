@@ -7,6 +7,8 @@ Axes; ``ax.figure.savefig("name.png")`` writes it. No global state of matplotlib
 from posterity.plots.bands import band
 from posterity.plots.checks import calibration, confidence, predicted_observed
 from posterity.plots.histories import elbo, history
+from posterity.plots.images import held_out
+from posterity.plots.layers import layers
 from posterity.plots.parameters import density, trace, weights
 from posterity.plots.scatter import data
 from posterity.plots.surfaces import epistemic_surface, probability_surface, sd_surface
@@ -19,7 +21,9 @@ __all__ = [
     "density",
     "elbo",
     "epistemic_surface",
+    "held_out",
     "history",
+    "layers",
     "predicted_observed",
     "probability_surface",
     "sd_surface",

@@ -8,6 +8,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
+
+from posterity.dtypes import float_dtype
 
 
 class AbstractDistribution(eqx.Module):
@@ -40,7 +43,43 @@ class AbstractDistribution(eqx.Module):
         """`n` draws of θ with axes (chain, draw, D)."""
 
 
-class Gaussian(AbstractDistribution):
+class AbstractDensity(AbstractDistribution):
+    """A distribution with a density, drawn from by pushing standard normal noise through a map."""
+
+    @property
+    @abstractmethod
+    def noise_size(self) -> int:
+        """How many standard normal numbers make one draw."""
+
+    @abstractmethod
+    def push(self, noise: jax.Array) -> jax.Array:
+        """θ (D,) from standard normal noise (noise_size,)."""
+
+    @abstractmethod
+    def log_prob(self, theta: jax.Array) -> jax.Array:
+        """log q(θ) of one θ (D,)."""
+
+    def push_with_log_prob(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """A draw and its log density, which a flow knows from the way there."""
+        theta = self.push(noise)
+        return theta, self.log_prob(theta)
+
+    @property
+    def stored(self) -> int | None:
+        """None: draws are made on demand."""
+        return None
+
+    def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
+        """Noise of the key folded with `index`, pushed."""
+        key = jax.random.fold_in(key, index)
+        return self.push(jax.random.normal(key, (self.noise_size,), float_dtype()))
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """One chain of `n` independent draws: (1, n, D)."""
+        return jax.vmap(lambda index: self.draw(key, index))(jnp.arange(n))[None]
+
+
+class Gaussian(AbstractDensity):
     """Independent normals, θ ~ N(mean, diag(sd²)).
 
     Args:
@@ -56,22 +95,99 @@ class Gaussian(AbstractDistribution):
         return self.mean.shape[0]
 
     @property
-    def stored(self) -> int | None:
-        """None: draws are made on demand."""
-        return None
+    def noise_size(self) -> int:
+        """D."""
+        return self.mean.shape[0]
 
-    def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
-        """mean + sd ε with ε of the key folded with `index`."""
-        key = jax.random.fold_in(key, index)
-        return self.mean + self.sd * jax.random.normal(key, self.mean.shape, self.mean.dtype)
+    def push(self, noise: jax.Array) -> jax.Array:
+        """mean + sd ε."""
+        return self.mean + self.sd * noise
+
+    def log_prob(self, theta: jax.Array) -> jax.Array:
+        """Σ log N(θ; mean, sd²)."""
+        return jnp.sum(dist.Normal(self.mean, self.sd).log_prob(theta))
 
     def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
         """The parameters themselves."""
         return self.mean, self.sd
 
-    def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """One chain of `n` independent draws: (1, n, D)."""
-        return jax.vmap(lambda index: self.draw(key, index))(jnp.arange(n))[None]
+
+class FullRank(AbstractDensity):
+    """A normal with any covariance, θ ~ N(mean, chol cholᵀ).
+
+    Args:
+        mean: (D,). chol: lower triangular (D, D), with a positive diagonal.
+    """
+
+    mean: jax.Array
+    chol: jax.Array
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.mean.shape[0]
+
+    @property
+    def noise_size(self) -> int:
+        """D."""
+        return self.mean.shape[0]
+
+    def push(self, noise: jax.Array) -> jax.Array:
+        """mean + chol ε."""
+        return self.mean + self.chol @ noise
+
+    def log_prob(self, theta: jax.Array) -> jax.Array:
+        """log N(θ; mean, chol cholᵀ)."""
+        return dist.MultivariateNormal(self.mean, scale_tril=self.chol).log_prob(theta)
+
+    def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
+        """The mean, and the root of the covariance's diagonal."""
+        return self.mean, jnp.sqrt(jnp.sum(self.chol**2, axis=1))
+
+    @property
+    def cov(self) -> jax.Array:
+        """The covariance (D, D)."""
+        return self.chol @ self.chol.T
+
+
+class LowRank(AbstractDensity):
+    """A normal whose covariance is diagonal plus low rank, θ ~ N(mean, diag(sd²) + factor factorᵀ).
+
+    Args:
+        mean, sd: (D,); `sd` belongs to the diagonal part. factor: (D, K).
+    """
+
+    mean: jax.Array
+    sd: jax.Array
+    factor: jax.Array
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.mean.shape[0]
+
+    @property
+    def noise_size(self) -> int:
+        """D + K."""
+        return sum(self.factor.shape)
+
+    def push(self, noise: jax.Array) -> jax.Array:
+        """mean + sd ε₁ + factor ε₂."""
+        return self.mean + self.sd * noise[: self.size] + self.factor @ noise[self.size :]
+
+    def log_prob(self, theta: jax.Array) -> jax.Array:
+        """log N(θ; mean, diag(sd²) + factor factorᵀ), by the matrix determinant lemma."""
+        normal = dist.LowRankMultivariateNormal(self.mean, self.factor, self.sd**2)
+        return normal.log_prob(theta)
+
+    def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
+        """The mean, and the root of the covariance's diagonal."""
+        return self.mean, jnp.sqrt(self.sd**2 + jnp.sum(self.factor**2, axis=1))
+
+    @property
+    def cov(self) -> jax.Array:
+        """The covariance (D, D)."""
+        return jnp.diag(self.sd**2) + self.factor @ self.factor.T
 
 
 class Draws(AbstractDistribution):

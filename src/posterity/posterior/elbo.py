@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from posterity.data.batches import as_batches
-from posterity.posterior.distributions import Gaussian
+from posterity.dtypes import float_dtype
+from posterity.posterior.distributions import AbstractDensity
 from posterity.posterior.posterior import Posterior
 from posterity.target import Batch, Target
 
@@ -24,14 +24,14 @@ class ELBO(NamedTuple):
 
 
 def elbo(posterior: Posterior, data: Any, *, draws: int = 10_000, seed: int = 0) -> ELBO:
-    """The evidence lower bound of a Gaussian posterior, evaluated on all of the data.
+    """The evidence lower bound of a posterior with a density, evaluated on all of the data.
 
         ELBO = E_q[ log p(y | x, θ) + log p(θ) − log q(θ) ] ≤ log p(y | x)
 
     Every term is by Monte Carlo, so that it checks what the fit computed in closed form.
 
     Args:
-        posterior: a posterior whose distribution is a `Gaussian`.
+        posterior: a posterior whose distribution has a density: all that variational fits return.
         data: the pair ``(x, y)`` it was fitted to.
         draws: draws of θ.
         seed: random seed.
@@ -42,9 +42,9 @@ def elbo(posterior: Posterior, data: Any, *, draws: int = 10_000, seed: int = 0)
     Raises:
         TypeError: the posterior holds draws, which have no density.
     """
-    if not isinstance(posterior.distribution, Gaussian):
+    if not isinstance(posterior.distribution, AbstractDensity):
         raise TypeError(
-            "elbo: stored draws have no density; only a Gaussian posterior has an ELBO."
+            "elbo: stored draws have no density; only a variational posterior has an ELBO."
         )
     batch = as_batches(data, posterior.target.likelihood, None).full
     keys = jax.random.split(jax.random.key(seed), draws)
@@ -53,13 +53,11 @@ def elbo(posterior: Posterior, data: Any, *, draws: int = 10_000, seed: int = 0)
 
 
 @eqx.filter_jit
-def _terms(target: Target, q: Gaussian, batch: Batch, keys: jax.Array) -> jax.Array:
+def _terms(target: Target, q: AbstractDensity, batch: Batch, keys: jax.Array) -> jax.Array:
     def term(key: jax.Array) -> jax.Array:
-        noise = jax.random.normal(key, q.mean.shape, q.mean.dtype)
-        theta = q.mean + q.sd * noise
-        log_q = jnp.sum(-0.5 * noise**2 - jnp.log(q.sd) - 0.5 * math.log(2 * math.pi))
-        return target.elbo(
-            target.scaled_log_likelihood(theta, batch), log_q - target.log_prior(theta)
-        )
+        noise = jax.random.normal(key, (q.noise_size,), float_dtype())
+        theta, log_q = q.push_with_log_prob(noise)
+        kl = log_q - target.log_prior(theta)
+        return target.elbo(target.scaled_log_likelihood(theta, batch), kl)
 
     return jax.lax.map(term, keys, batch_size=64)

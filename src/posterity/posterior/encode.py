@@ -6,6 +6,7 @@ likelihoods, a list of elementwise functions, and NumPyro's distributions and tr
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -17,9 +18,12 @@ from numpyro.distributions import transforms
 
 from posterity import likelihoods
 from posterity.model import Model
+from posterity.nets.cnn import CNN
 from posterity.nets.mlp import MLP
 from posterity.nets.net import AbstractNet
-from posterity.priors import Prior
+from posterity.nets.resnet import ResNet
+from posterity.nets.rnn import Recurrent
+from posterity.priors import Prior, ScaleMixtureDistribution
 
 Json = Any
 
@@ -36,6 +40,8 @@ ACTIVATIONS = {
     "leaky_relu": jax.nn.leaky_relu,
     "jax_tanh": jax.nn.tanh,
 }
+# Nets whose constructors take what their fields hold; the MLP has a form of its own.
+NETS: dict[str, type[AbstractNet]] = {net.__name__: net for net in (CNN, ResNet, Recurrent)}
 TRANSFORMS = {
     "AffineTransform": ("loc", "scale"),
     "PowerTransform": ("exponent",),
@@ -81,25 +87,40 @@ def decode_model(data: Json) -> Model:
 
 
 def _encode_net(net: AbstractNet) -> Json:
-    if not isinstance(net, MLP):
-        raise CannotEncodeError(f"the net is a {type(net).__name__}")
+    if isinstance(net, MLP):
+        return {
+            "type": "MLP",
+            "sizes": list(net.sizes),
+            "activation": _encode_activation(net.activation),
+            "use_bias": net.use_bias,
+        }
+    name = type(net).__name__
+    if NETS.get(name) is not type(net):
+        raise CannotEncodeError(f"the net is a {name}")
+    args = {field.name: getattr(net, field.name) for field in dataclasses.fields(net)}
+    if callable(args.get("activation")):
+        args["activation"] = {"function": _encode_activation(args["activation"])}
+    return {"type": name, "args": args}
+
+
+def _encode_activation(activation: Any) -> str:
     for name, function in ACTIVATIONS.items():
-        if function is net.activation:
-            return {
-                "type": "MLP",
-                "sizes": list(net.sizes),
-                "activation": name,
-                "use_bias": net.use_bias,
-            }
+        if function is activation:
+            return name
     raise CannotEncodeError("the net's activation is the user's own function")
 
 
 def _decode_net(data: Json) -> AbstractNet:
-    if data["type"] != "MLP":
+    if data["type"] == "MLP":
+        first, *hidden, last = (int(size) for size in data["sizes"])
+        activation = ACTIVATIONS[data["activation"]]
+        return MLP(first, hidden, last, activation=activation, use_bias=bool(data["use_bias"]))
+    if data["type"] not in NETS:
         raise ValueError(f"unknown net {data['type']!r}")
-    first, *hidden, last = (int(size) for size in data["sizes"])
-    activation = ACTIVATIONS[data["activation"]]
-    return MLP(first, hidden, last, activation=activation, use_bias=bool(data["use_bias"]))
+    args = dict(data["args"])
+    if isinstance(args.get("activation"), dict):
+        args["activation"] = ACTIVATIONS[args["activation"]["function"]]
+    return NETS[data["type"]](**args)
 
 
 def _encode_likelihood(likelihood: Any) -> Json:
@@ -163,7 +184,7 @@ def encode_distribution(given: dist.Distribution) -> Json:
     if name in TRUNCATED:
         args = {arg: _encode_number(getattr(given, arg)) for arg in TRUNCATED[name]}
         return {"type": name, "base": encode_distribution(given.base_dist), "args": args}
-    if getattr(dist, name, None) is not type(given) or not given.arg_constraints:
+    if _distributions(name) is not type(given) or not given.arg_constraints:
         raise CannotEncodeError(f"a distribution is a {name}")
     names = PARAMETERS.get(name, tuple(given.arg_constraints))
     args = {arg: _encode_number(getattr(given, arg)) for arg in names}
@@ -190,13 +211,19 @@ def decode_distribution(data: Json) -> dist.Distribution:
         return decode_distribution(data["base"]).to_event(int(data["dims"]))
     if kind in TRUNCATED and set(data["args"]) == set(TRUNCATED[kind]):
         return getattr(dist, kind)(decode_distribution(data["base"]), **args_of(data["args"]))
-    found: Any = getattr(dist, kind, None)
+    found: Any = _distributions(kind)
     known = isinstance(found, type) and issubclass(found, dist.Distribution)
     if not known:
         raise ValueError(f"unknown distribution {kind!r}")
     if not set(data["args"]) <= set(found.arg_constraints):
         raise ValueError(f"{kind} has no parameters {sorted(data['args'])}")
     return found(**args_of(data["args"]))
+
+
+def _distributions(name: str) -> Any:
+    """The distribution of that name, NumPyro's or this library's own, or None."""
+    own = {"ScaleMixtureDistribution": ScaleMixtureDistribution}
+    return own.get(name) or getattr(dist, name, None)
 
 
 def _encode_transform(given: Any) -> Json:

@@ -26,7 +26,7 @@ class Posterior:
 
     Attributes:
         target: the model as densities of θ.
-        distribution: a `Gaussian` or stored `Draws` over flat unconstrained θ.
+        distribution: a density such as `Gaussian`, or stored `Draws`, over flat unconstrained θ.
         history: what every step reported: `history.elbo`, …
         settings: the method, its settings and the seed, as plain data.
         result: how the run ended, with every warning.
@@ -45,6 +45,11 @@ class Posterior:
         self.history = history
         self.settings = settings
         self.result = result
+
+    @property
+    def learned(self) -> dict[str, float]:
+        """The values found for numbers marked `po.learned`, by name."""
+        return dict(self.settings.get("learned", {}))
 
     def sample(self, seed: Seed, n: int) -> jax.Array:
         """`n` draws of flat unconstrained θ.

@@ -16,8 +16,15 @@ from posterity.diagnostics import Result
 from posterity.dtypes import float_dtype
 from posterity.files import write_atomic
 from posterity.model import Model
-from posterity.posterior.distributions import AbstractDistribution, Draws, Gaussian
+from posterity.posterior.distributions import (
+    AbstractDistribution,
+    Draws,
+    FullRank,
+    Gaussian,
+    LowRank,
+)
 from posterity.posterior.encode import CannotEncodeError, decode_model, encode_model
+from posterity.posterior.flows import Flow, FlowShape
 from posterity.posterior.history import History
 from posterity.posterior.posterior import Posterior
 from posterity.target import Target
@@ -25,8 +32,17 @@ from posterity.target import Target
 FORMAT = 1
 SUFFIX = ".safetensors"
 HISTORY = "history."
-DISTRIBUTIONS: dict[str, type] = {"Gaussian": Gaussian, "Draws": Draws}
-FIELDS = {"Gaussian": ("mean", "sd"), "Draws": ("theta",)}
+DISTRIBUTIONS: dict[str, type] = {
+    kind.__name__: kind for kind in (Gaussian, FullRank, LowRank, Flow, Draws)
+}
+# The arrays of each, as their axes: D is the number of parameters, None any length.
+FIELDS: dict[str, dict[str, tuple[str | None, ...]]] = {
+    "Gaussian": {"mean": ("D",), "sd": ("D",)},
+    "FullRank": {"mean": ("D",), "chol": ("D", "D")},
+    "LowRank": {"mean": ("D",), "sd": ("D",), "factor": ("D", None)},
+    "Flow": {"mean": ("D",), "sd": ("D",), "weights": (None,)},
+    "Draws": {"theta": (None, None, "D")},
+}
 
 
 class PosteriorFileError(ValueError):
@@ -46,6 +62,7 @@ def save(posterior: Posterior, path: Path) -> Path:
     description = {
         "format": FORMAT,
         "distribution": kind,
+        "flow": _describe_flow(posterior.distribution),
         "model": _describe(target),
         "parameters": [[p.path, list(p.shape)] for p in target.parameters],
         "x_shape": list(target.x_shape),
@@ -113,6 +130,13 @@ def _describe(target: Target) -> Any:
         return {"needs_model": str(reason)}
 
 
+def _describe_flow(distribution: AbstractDistribution) -> dict[str, int] | None:
+    """What a flow's bijection is rebuilt from, beside its weights."""
+    if not isinstance(distribution, Flow):
+        return None
+    return {"layers": distribution.shape.layers, "width": distribution.shape.width}
+
+
 def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     """The description and the arrays of a file whose checksum holds."""
     try:
@@ -170,7 +194,7 @@ def _rebuild(
     }
     return Posterior(
         target,
-        _distribution(path, description["distribution"], tensors, target.size),
+        _distribution(path, description, tensors, target.size),
         History(history),
         description["settings"],
         Result.from_json(description["result"]),
@@ -178,18 +202,29 @@ def _rebuild(
 
 
 def _distribution(
-    path: Path, kind: str, tensors: dict[str, np.ndarray], size: int
+    path: Path, description: Any, tensors: dict[str, np.ndarray], size: int
 ) -> AbstractDistribution:
+    kind = description["distribution"]
     arrays = []
-    for field in FIELDS[kind]:
+    for field, axes in FIELDS[kind].items():
         array = tensors[field]
-        if array.shape[-1] != size or array.ndim != (3 if kind == "Draws" else 1):
+        lengths = [given for given, axis in zip(array.shape, axes) if axis == "D"]
+        if array.ndim != len(axes) or set(lengths) - {size}:
             raise PosteriorFileError(
                 f"{path}: {field} has shape {array.shape}, but the model has {size} parameters."
             )
         if not np.isfinite(array).all():
             raise PosteriorFileError(f"{path}: {field} holds values that are not finite.")
         arrays.append(jnp.asarray(array, float_dtype()))
+    if kind == "Flow":
+        shape = FlowShape(size, *(int(description["flow"][name]) for name in ("layers", "width")))
+        if shape.start().shape != arrays[2].shape:
+            raise PosteriorFileError(
+                f"{path}: weights has {arrays[2].size} numbers, but its flow has "
+                f"{shape.start().size}."
+            )
+        mean, sd, weights = arrays
+        return Flow(mean, sd, weights, shape)
     return DISTRIBUTIONS[kind](*arrays)
 
 

@@ -120,6 +120,14 @@ def _fold(
     return jax.lax.fori_loop(0, -(-source.draws // block), body, carry)
 
 
+def _each_draw(function: Callable[[jax.Array], Any], thetas: jax.Array) -> Any:
+    """`function` of every draw of a block, with the draws as first axis."""
+    if thetas.shape[0] > 1:
+        return jax.vmap(function)(thetas)
+    # A block of one, as large nets have, is spared batched products and grouped convolutions.
+    return jax.tree.map(lambda leaf: leaf[None], function(thetas[0]))
+
+
 def _mean_var(target: Target, x: jax.Array) -> Callable[[jax.Array], tuple[Any, Any, Any]]:
     likelihood = target.likelihood
 
@@ -142,7 +150,7 @@ def _moments(source: Source, x: jax.Array) -> Moments:
     zeros = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
 
     def merge(old: Moments, thetas: jax.Array, weights: jax.Array) -> Moments:
-        means, variances, entropies = jax.vmap(evaluate)(thetas)
+        means, variances, entropies = _each_draw(evaluate, thetas)
         n = jnp.sum(weights)
         total = old.n + n
 
@@ -169,7 +177,7 @@ def _moments(source: Source, x: jax.Array) -> Moments:
 @eqx.filter_jit
 def _log_prob(source: Source, x: jax.Array, y: jax.Array) -> jax.Array:
     def merge(old: jax.Array, thetas: jax.Array, weights: jax.Array) -> jax.Array:
-        each = jax.vmap(lambda theta: source.target.log_likelihood(theta, Batch(x, y)))(thetas)
+        each = _each_draw(lambda theta: source.target.log_likelihood(theta, Batch(x, y)), thetas)
         each = jnp.where(weights[:, None] > 0, each, -jnp.inf)
         return jnp.logaddexp(old, jax.scipy.special.logsumexp(each, axis=0))
 
@@ -220,7 +228,7 @@ def _average(
     source: Source, x: jax.Array, points: jax.Array, each: Callable[[jax.Array], jax.Array]
 ) -> jax.Array:
     def merge(old: jax.Array, thetas: jax.Array, weights: jax.Array) -> jax.Array:
-        return old + jnp.tensordot(weights, jax.vmap(each)(thetas), 1)
+        return old + jnp.tensordot(weights, _each_draw(each, thetas), 1)
 
     rows = x.shape[0] * points.shape[-1]
     return _fold(source, rows, merge, jnp.zeros_like(points)) / source.draws

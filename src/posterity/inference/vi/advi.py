@@ -12,14 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from posterity.inference.checks import check_counts
+from posterity.inference.checks import check_among, check_counts
 from posterity.inference.method import AbstractMethod, Review, Stretch
-from posterity.inference.vi.families import MeanField
-from posterity.inference.vi.objectives import elbo
-from posterity.posterior.distributions import Gaussian
+from posterity.inference.vi.estimators import (
+    ESTIMATORS,
+    Estimator,
+    Plan,
+    draw_noise,
+    expected_log_likelihood,
+    plan,
+)
+from posterity.inference.vi.families import AbstractFamily, as_family
+from posterity.inference.vi.noise import held, quick_key
+from posterity.inference.vi.objectives import KL, KLS, draw, kl
+from posterity.posterior.distributions import AbstractDensity
 from posterity.target import Batch, Target
 
-FAMILY = MeanField()
 TAIL = 0.2  # the last part of a cycle, over which iterates are averaged
 SMALL = 1_000  # up to this many parameters, modes differ and steps are cheap: several starts
 DOUBLINGS = 4  # cycles, each twice as long as the one before
@@ -32,13 +40,10 @@ TOLERANCE = 1e-3  # nats per row: below it a longer run would not be noticed
 
 @dataclasses.dataclass(frozen=True)
 class ADVI(AbstractMethod):
-    """Mean-field variational inference with reparameterised gradients.
+    """Variational inference with reparameterised gradients: family × estimator × objective.
 
         maximise  ELBO(φ) = (N/B) Σ_{i in batch} E_q log p(yᵢ | xᵢ, θ) − KL(q ‖ p)
-        over      q(θ) = N(mean, diag(sd²)),   θ = mean + sd ε,   ε ~ N(0, I)
-
-    One draw of ε is shared by all rows of a batch. The KL is in closed form where the prior is
-    normal, and estimated with the same draw elsewhere.
+        over      q(θ; φ) in a family, by default N(mean, diag(sd²)),   θ = mean + sd ε
 
     The run is a sequence of *cycles*. In each, the step size falls from its peak to zero along a
     cosine, and the iterates of the last fifth are averaged; a cycle's ELBO is that of its last
@@ -52,20 +57,38 @@ class ADVI(AbstractMethod):
     Args:
         steps: number of gradient steps at most, those of all starts counted in.
         batch_size: rows per step; None for all.
+        family: ``"mean-field"``, ``"low-rank"``, ``"full-rank"``, ``"flow"``, or one of
+            `posterity.inference.vi.families` with settings of its own.
+        estimator: how the noise of the weights meets the examples of a batch. ``"shared"``: one
+            draw for all. ``"local"``: local reparameterisation. ``"flipout"``: one draw, its signs
+            flipped per example. Both give the same gradient with less noise, on any net; a weight
+            that they do not fit takes the next best (docs/estimators.md), and
+            ``posterior.settings["estimators"]`` says which each got. ``"local-per-position"`` is
+            local reparameterisation where it is an approximation, too. Beyond ``"shared"`` the
+            family must be mean-field.
+        kl: ``"closed"``: in closed form where the prior is normal and the family allows it, else by
+            the step's draws. ``"sampled"``: by draws everywhere. ``"sticking"``: by draws, with the
+            gradient of Roeder et al. 2017 ("sticking the landing").
+        draws: draws of ε per step. antithetic: draw them in pairs ε, −ε.
+        kl_warmup: share of a cycle over which the KL's weight rises from 0 to 1.
+        temperature: weight of the KL; anything but 1 gives a tempered posterior, and the result
+            says so.
         optimizer: an Optax optimiser, used as it is, with one start unless `starts` says more. Its
             step size is then its own affair; the averaging and the criterion stay. None: Adam with
             peak step size 0.3 (40/D)^1.5, between 0.001 and 0.3.
         stop: stop when converged. False uses all steps.
         starts: how many cycles begin from new initial weights; None for 4 up to 1,000 parameters
             and 1 above.
-        draws: draws of ε per step.
         init_sd: the standard deviation q starts with, in unconstrained units.
 
-    Returns from `fit` a posterior with a `Gaussian` over θ; `history` has ``elbo`` (estimated with
-    the step's draws on its batch, along the way to the result), ``step_size`` and ``ok``.
+    Numbers marked `po.learned` in the prior or the likelihood are optimised with φ.
+
+    Returns from `fit` a posterior with a density over θ (a `Gaussian` for mean-field); `history`
+    has ``elbo`` (estimated with the step's draws on its batch, at the KL's full weight, along the
+    way to the result), ``step_size`` and ``ok``.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number out of range, or settings that exclude each other.
 
     A step whose gradient is not finite is not made: the step size is halved, and it is counted.
 
@@ -78,27 +101,61 @@ class ADVI(AbstractMethod):
 
     Kucukelbir et al. 2017, "Automatic differentiation variational inference", JMLR 18; Kingma &
     Welling 2014 for the gradient. We depart from the former in the optimiser, the cycles, the
-    averaging and the closed-form KL.
+    averaging and the closed-form KL. Bayes by Backprop (Blundell et al. 2015) is this with
+    minibatches and `priors.ScaleMixture`.
     """
 
     steps: int = 30_000
     batch_size: int | None = None
+    family: str | AbstractFamily = "mean-field"
+    estimator: Estimator = "shared"
+    kl: KL = "closed"
+    draws: int = 1
+    antithetic: bool = False
+    kl_warmup: float = 0.0
+    temperature: float = 1.0
     optimizer: optax.GradientTransformation | None = None
     stop: bool = True
     starts: int | None = None
-    draws: int = 1
     init_sd: float = 0.03
 
     figure = "elbo"
     collects = False
+    learns = True
     chains = 1
     warmup = 0
     thin = 1
 
     def __post_init__(self) -> None:
         check_counts("ADVI", steps=self.steps, draws=self.draws, starts=self.starts)
+        check_among("ADVI", "estimator", self.estimator, ESTIMATORS)
+        check_among("ADVI", "kl", self.kl, KLS)
         if not 0 < self.init_sd < math.inf:
             raise ValueError(f"ADVI: init_sd must be positive and finite, not {self.init_sd}.")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(
+                f"ADVI: temperature must be positive and finite, not {self.temperature}."
+            )
+        if not 0 <= self.kl_warmup < 1 - TAIL:
+            raise ValueError(
+                f"ADVI: kl_warmup must be from 0 to below {1 - TAIL}, where the iterates that are "
+                f"averaged begin, not {self.kl_warmup}."
+            )
+        if self.antithetic and self.draws % 2:
+            raise ValueError(f"ADVI: antithetic draws come in pairs; draws is {self.draws}.")
+        self._check_family(as_family(self.family))
+
+    def _check_family(self, family: AbstractFamily) -> None:
+        if self.estimator != "shared" and not family.independent:
+            raise ValueError(
+                f'ADVI: estimator="{self.estimator}" needs weights that are independent under q; '
+                f'with family={self.family!r} take estimator="shared".'
+            )
+        if self.kl == "sticking" and not family.closed:
+            raise ValueError(
+                'ADVI: kl="sticking" needs the density of any θ, which a flow gives only slowly; '
+                'take kl="sampled".'
+            )
 
     @property
     def total_steps(self) -> int:
@@ -107,43 +164,88 @@ class ADVI(AbstractMethod):
 
     def start_count(self, target: Target) -> int:
         """How many cycles have a start of their own."""
+        as_family(self.family).prepare(target.size)
         if self.starts is not None:
             return self.starts
         return 4 if self.optimizer is None and target.size <= SMALL else 1
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> ADVIState:
         """q around θ, before the first cycle."""
-        phi = FAMILY.init(theta, self.init_sd)
-        clock = jnp.array([0.0, self.steps, 1.0, 1.0], phi.dtype)
+        q = as_family(self.family).init(key, theta, self.init_sd)
+        numbers = [slot.start for slot in target.slots]
+        phi = Phi(q, jnp.asarray(numbers, theta.dtype) if numbers else None)
+        clock = jnp.array([0.0, self.steps, 1.0, 1.0], theta.dtype)
         return ADVIState(phi, phi, self._transform().init(phi), clock)
 
     def step(
         self, key: jax.Array, target: Target, state: ADVIState, batch: Batch
     ) -> tuple[ADVIState, ADVIInfo]:
         """One reparameterised gradient step, and the running average of the iterates."""
-
-        def loss(phi: jax.Array) -> jax.Array:
-            thetas = FAMILY.draw(key, phi, self.draws)
-            return -elbo(target, *FAMILY.mean_and_sd(phi), thetas, batch)
-
-        value, gradient = jax.value_and_grad(loss)(state.phi)
-        update, optimizer = self._transform().update(gradient, state.optimizer, state.phi)
         at, length, peak, size = state.clock
+        warm = jnp.minimum((at + 1) / (self.kl_warmup * length), 1.0) if self.kl_warmup else 1.0
+
+        once = (at >= 0).astype(jnp.int32)
+
+        def loss(phi: Phi) -> tuple[jax.Array, jax.Array]:
+            here = target if phi.numbers is None else target.at(phi.numbers)
+            log_likelihood, divergence = self._terms(key, here, phi.q, batch, once)
+            return -here.elbo(log_likelihood, divergence, warm), here.elbo(
+                log_likelihood, divergence
+            )
+
+        (_, elbo), gradient = jax.value_and_grad(loss, has_aux=True)(state.phi)
+        update, optimizer = self._transform().update(gradient, state.optimizer, state.phi)
         if self.optimizer is None:
-            size = size * peak * 0.5 * (1 + jnp.cos(jnp.pi * at / length))
-            update = -update
-        phi = state.phi + size * update
+            size = -size * peak * 0.5 * (1 + jnp.cos(jnp.pi * at / length))
+        phi = jax.tree.map(lambda value, move: value + size * move, state.phi, update)
         # Uniform weights over the tail: 1, 1/2, 1/3, …; before the tail the average is the iterate.
         into_tail = at - (1 - TAIL) * length
         weight = 1 / jnp.maximum(into_tail + 1, 1)
-        average = state.average + weight * (phi - state.average)
-        ok = jnp.isfinite(value + jnp.sum(phi))
+        average = jax.tree.map(lambda old, new: old + weight * (new - old), state.average, phi)
+        ok = jnp.isfinite(elbo + sum(map(jnp.sum, jax.tree.leaves(phi))))
         state = ADVIState(phi, average, optimizer, state.clock + TICK)
-        return state, ADVIInfo(-value, size, ok)
+        return state, ADVIInfo(elbo, jnp.abs(size), ok)
+
+    def _terms(
+        self, key: jax.Array, target: Target, phi: Any, batch: Batch, once: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The expected log likelihood, scaled, and the KL: both estimated with one set of draws."""
+        family, chosen = as_family(self.family), plan(target, self.estimator)
+        different = self.draws // 2 if self.antithetic else self.draws
+        width = family.noise_size(target.size)
+        noise = jax.random.normal(quick_key(key), (different, width), target.dtype)
+        if self.antithetic:
+            noise = jnp.concatenate([noise, -noise])
+        thetas, log_q = draw(family, phi, noise, self.kl)
+        each = self._per_example(chosen, key, different, batch)
+        if target.size > SMALL:  # a small net's loop would pay more for it than it gains
+            thetas, each = jax.tree.map(lambda leaf: held(leaf, once), (thetas, each))
+
+        def expected(theta: jax.Array, each: Any) -> jax.Array:
+            moments = family.mean_and_sd(phi) if each is not None else (theta, theta)
+            return expected_log_likelihood(target, chosen, moments, theta, each, batch)
+
+        if self.draws == 1:
+            # One draw needs no batched products, which are slower than plain ones on a CPU.
+            log_likelihood = expected(thetas[0], jax.tree.map(lambda leaf: leaf[0], each))
+        else:
+            log_likelihood = jnp.mean(jax.vmap(expected)(thetas, each))
+        return log_likelihood, kl(target, family, phi, thetas, log_q)
+
+    def _per_example(self, chosen: Plan, key: jax.Array, different: int, batch: Batch) -> Any:
+        """Noise per draw and example, or None where all weights take the shared draw."""
+        if chosen.shared:
+            return None
+        rows = batch.x.shape[0]
+        flat = draw_noise(chosen, key, different * rows, batch.x.dtype)
+        each = jax.tree.map(lambda leaf: leaf.reshape(different, rows, -1), flat)
+        if not self.antithetic:
+            return each
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), each, each.mirrored())
 
     def theta(self, state: ADVIState) -> jax.Array:
-        """The mean of q."""
-        return state.phi[0]
+        """The centre of q."""
+        return as_family(self.family).centre(state.phi.q)
 
     def retreat(self, state: ADVIState) -> ADVIState:
         """The same q with half the step size; the clock goes on, so that a cycle ends."""
@@ -152,23 +254,47 @@ class ADVI(AbstractMethod):
     def _transform(self) -> optax.GradientTransformation:
         return optax.scale_by_adam() if self.optimizer is None else self.optimizer
 
+    def report(self, target: Target) -> dict[str, Any]:
+        """Which estimator each weight got."""
+        return {"estimators": plan(target, self.estimator).by_path()}
+
+    @property
+    def note(self) -> str:
+        """That the KL was warmed up, where it was."""
+        if not self.kl_warmup:
+            return ""
+        return (
+            f"The weight of the KL rose from 0 to {self.temperature:g} over the first "
+            f"{self.kl_warmup:.0%} of each cycle."
+        )
+
     def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
-        """A warning where doubling the run still paid clearly, or where starts disagree."""
+        """Warnings where doubling the run still paid, starts disagree, or no estimator applied."""
+        warnings = self._idle_estimator(target)
         if memory is None or memory.converged:
-            return []
+            return warnings
         clear = 5 * _tolerance(target)
         if memory.risen > clear:
-            return [
+            warnings.append(
                 f"The ELBO rose by {memory.risen:.1f} nats when the run was last doubled, so it "
                 f"has not converged. Raise steps above {self.steps:,}."
-            ]
-        if memory.missed > clear:
-            return [
+            )
+        elif memory.missed > clear:
+            warnings.append(
                 f"A cycle as long as the best ended {memory.missed:.1f} nats below it: the ELBO "
                 "has several optima, and there may be a better one. Raise steps above "
                 f"{self.steps:,}, or fit with other seeds and keep the highest ELBO."
-            ]
-        return []
+            )
+        return warnings
+
+    def _idle_estimator(self, target: Target) -> list[str]:
+        if self.estimator == "shared" or not plan(target, self.estimator).shared:
+            return []
+        return [
+            f'estimator="{self.estimator}" applied to no weight: the net does something else with '
+            "each than multiply, or uses each in several ways. All took the shared draw, whose "
+            "gradients are noisier."
+        ]
 
     # -- cycles -----------------------------------------------------------------------------------
 
@@ -233,11 +359,29 @@ class ADVI(AbstractMethod):
         clock[:, :3] = 0, length, memory.peak
         return Review(state._replace(clock=clock), length, memory)
 
-    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Gaussian:
+    def finish(
+        self, target: Target, state: Any, draws: np.ndarray | None, memory: Any
+    ) -> AbstractDensity:
         """The averaged q; after an interruption in mid-cycle, that of the best finished cycle."""
+        q = jax.tree.map(lambda leaf: np.asarray(leaf)[0], self._result(state, memory).q)
+        return as_family(self.family).to_distribution(q)
+
+    def numbers(self, state: Any, memory: Any) -> jax.Array | None:
+        """The learned numbers, unconstrained, averaged as φ is."""
+        found = self._result(state, memory).numbers
+        return None if found is None else jnp.asarray(found)[0]
+
+    def _result(self, state: Any, memory: Any) -> Phi:
         if self.optimizer is None and memory is not None and memory.best is not None:
             state = memory.best
-        return FAMILY.to_distribution(np.asarray(state.average)[0])
+        return state.average
+
+
+class Phi(NamedTuple):
+    """What is optimised: the family's φ, and the numbers to be learned (None: there are none)."""
+
+    q: Any
+    numbers: jax.Array | None
 
 
 class ADVIState(NamedTuple):
@@ -247,8 +391,8 @@ class ADVIState(NamedTuple):
     each number of its own would cost a small net's loop a hundredth of its time.
     """
 
-    phi: jax.Array
-    average: jax.Array
+    phi: Phi
+    average: Phi
     optimizer: Any
     clock: jax.Array
 

@@ -1,13 +1,67 @@
-"""Objectives of variational inference: pieces of the ELBO of an independent normal q."""
+"""Objectives of variational inference: the pieces of the ELBO."""
 
 from __future__ import annotations
 
 import math
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from posterity.target import Batch, Target
+from posterity.inference.vi.families import AbstractFamily
+from posterity.target import Target
+
+KL = Literal["closed", "sampled", "sticking"]
+KLS: tuple[KL, ...] = ("closed", "sampled", "sticking")
+
+
+def draw(
+    family: AbstractFamily, phi: Any, noise: jax.Array, kind: KL
+) -> tuple[jax.Array, jax.Array | None]:
+    """Draws θ (draws, D) of q, and log q of each where the KL is sampled.
+
+    Sticking the landing: the path through θ is kept, that through φ is cut, so that the gradient's
+    noise vanishes as q reaches the posterior. Roeder, Wu & Duvenaud 2017.
+    """
+    if kind == "sticking":
+        thetas = family.push(phi, noise)
+        return thetas, family.log_prob(jax.lax.stop_gradient(phi), thetas)
+    if kind == "sampled" or not family.closed:
+        return family.push_with_log_prob(phi, noise)
+    return family.push(phi, noise), None
+
+
+def kl(
+    target: Target,
+    family: AbstractFamily,
+    phi: Any,
+    thetas: jax.Array,
+    log_q: jax.Array | None = None,
+) -> jax.Array:
+    """KL(q ‖ prior): by draws where their log q is given, else in closed form where there is one.
+
+        KL = Σ KL(qᵢ ‖ pᵢ) + [Σ H(qᵢ) − H(q)]
+
+    The first sum, over elements with a normal prior, needs q's marginals only; under other priors
+    E log p is by draws.
+
+    Args:
+        target: the target. family, phi: q. thetas: draws of q, (draws, D). log_q: of each.
+    """
+    if log_q is not None:
+        return jnp.mean(log_q - jax.vmap(target.log_prior)(thetas))
+    mean, sd = family.mean_and_sd(phi)
+    normal, other = target.normal_blocks()
+    total = family.dependence(phi)
+    for block, loc, scale in normal:
+        at = slice(block.start, block.stop)
+        loc, scale = (jnp.broadcast_to(v, block.shape).ravel() for v in (loc, scale))
+        total = total + normal_kl(mean[at], sd[at], loc, scale)
+    if other:
+        free = [sd[block.start : block.stop] for block in other]
+        log_prior = jnp.mean(jax.vmap(lambda theta: target.log_prior_of(theta, other))(thetas))
+        total = total - log_prior - sum(map(entropy, free))
+    return total
 
 
 def entropy(sd: jax.Array) -> jax.Array:
@@ -22,43 +76,3 @@ def normal_kl(mean: jax.Array, sd: jax.Array, loc: jax.Array, scale: jax.Array) 
     """
     ratio = sd / scale
     return jnp.sum(0.5 * (ratio**2 + ((mean - loc) / scale) ** 2 - 1) - jnp.log(ratio))
-
-
-def kl(target: Target, mean: jax.Array, sd: jax.Array, thetas: jax.Array) -> jax.Array:
-    """KL(q ‖ prior): in closed form where the prior is normal, by `thetas` ~ q elsewhere.
-
-    Args:
-        mean, sd: q, (D,). thetas: draws of q, (draws, D).
-    """
-    normal, other = target.normal_blocks()
-    total = jnp.zeros((), mean.dtype)
-    for block, loc, scale in normal:
-        at = slice(block.start, block.stop)
-        loc, scale = (jnp.broadcast_to(v, block.shape).ravel() for v in (loc, scale))
-        total = total + normal_kl(mean[at], sd[at], loc, scale)
-    if other:
-        free = [sd[block.start : block.stop] for block in other]
-        log_prior = jnp.mean(jax.vmap(lambda theta: target.log_prior_of(theta, other))(thetas))
-        total = total - log_prior - sum(map(entropy, free))
-    return total
-
-
-def monte_carlo_kl(target: Target, mean: jax.Array, sd: jax.Array, thetas: jax.Array) -> jax.Array:
-    """log q(θ) − log p(θ) of each draw, whose mean is KL(q ‖ prior): (draws,)."""
-    log_q = jnp.sum(
-        -0.5 * ((thetas - mean) / sd) ** 2 - jnp.log(sd) - 0.5 * math.log(2 * math.pi), axis=-1
-    )
-    return log_q - jax.vmap(target.log_prior)(thetas)
-
-
-def elbo(
-    target: Target, mean: jax.Array, sd: jax.Array, thetas: jax.Array, batch: Batch
-) -> jax.Array:
-    """The ELBO of q, estimated with draws `thetas` (draws, D) on `batch`."""
-    if thetas.shape[0] == 1:
-        # One draw needs no batched products, which are slower than plain ones on a CPU.
-        log_likelihood = target.scaled_log_likelihood(thetas[0], batch)
-    else:
-        each = jax.vmap(lambda theta: target.scaled_log_likelihood(theta, batch))(thetas)
-        log_likelihood = jnp.mean(each)
-    return target.elbo(log_likelihood, kl(target, mean, sd, thetas))

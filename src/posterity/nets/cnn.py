@@ -1,0 +1,110 @@
+"""A convolutional network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from posterity.nets import layers
+from posterity.nets.net import AbstractNet
+
+
+class CNN(AbstractNet):
+    """Convolutions with pooling, then fully connected layers.
+
+        hₗ = pool(activation(Wₗ ∗ hₗ₋₁ + bₗ))     for every entry of `channels`
+        hₗ = activation(hₗ₋₁ Wₗ + bₗ)             for every entry of `hidden`, from the flat h
+        outputs = h W + b
+
+    Args:
+        in_shape: (height, width, channels) of an image.
+        channels: output channels of the convolutions.
+        hidden: widths of the fully connected hidden layers; ``[]`` for none.
+        out_size: number of outputs per row. The likelihood says how many it needs.
+        kernel: height and width of the convolutions' kernels. Borders are padded with zeros, so
+            that a convolution keeps height and width.
+        pool: the max-pooling window, which is also its stride: 2 halves height and width (rounded
+            up), 1 leaves them. One number for all convolutions, or one for each.
+        activation: elementwise function after every layer but the last.
+
+    Inputs are (rows, height, width, channels); of one channel also (rows, height, width). The net
+    holds no weights. Its parameters are ``layers.l.weight``, (kernel, kernel, in, out) or (in,
+    out), and ``layers.l.bias`` (out,); `init` draws W ~ N(0, 2/fan-in) (He et al. 2015, "Delving
+    deep into rectifiers"), N(0, 1/fan-in) in the last layer, and sets b = 0.
+
+    Raises:
+        ValueError: a size below one, or not one pool for every convolution.
+
+    >>> import jax
+    >>> net = CNN((8, 8, 1), [4, 8], [16], 10)
+    >>> params = net.init(jax.random.key(0))
+    >>> [layer["weight"].shape for layer in params["layers"]]
+    [(3, 3, 1, 4), (3, 3, 4, 8), (32, 16), (16, 10)]
+    >>> net.apply(params, jax.numpy.ones((5, 8, 8))).shape
+    (5, 10)
+    """
+
+    in_shape: tuple[int, int, int] = eqx.field(static=True)
+    channels: tuple[int, ...] = eqx.field(static=True)
+    hidden: tuple[int, ...] = eqx.field(static=True)
+    out_size: int = eqx.field(static=True)
+    kernel: int = eqx.field(static=True)
+    pool: tuple[int, ...] = eqx.field(static=True)
+    activation: Callable[[jax.Array], jax.Array] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        out_size: int,
+        *,
+        kernel: int = 3,
+        pool: int | Sequence[int] = 2,
+        activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
+    ) -> None:
+        self.in_shape = layers.image_shape(in_shape, "CNN")
+        self.channels = layers.whole(channels, "CNN: channels")
+        self.hidden = layers.whole(hidden, "CNN: hidden")
+        (self.out_size,) = layers.whole([out_size], "CNN: out_size")
+        (self.kernel,) = layers.whole([kernel], "CNN: kernel")
+        pools = [pool] * len(self.channels) if isinstance(pool, int) else pool
+        self.pool = layers.whole(pools, "CNN: pool", len(self.channels))
+        self.activation = activation
+
+    @property
+    def flat_size(self) -> int:
+        """Numbers per image after the last convolution."""
+        height, width, channels = self.in_shape
+        for window in self.pool:
+            height, width = -(-height // window), -(-width // window)
+        return height * width * (self.channels[-1] if self.channels else channels)
+
+    def _shapes(self) -> list[layers.Shape]:
+        maps = (self.in_shape[2], *self.channels)
+        sizes = (self.flat_size, *self.hidden, self.out_size)
+        kernels = [(self.kernel, self.kernel, a, b) for a, b in pairwise(maps)]
+        return [*kernels, *pairwise(sizes)]
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        """Weights from N(0, 2/fan-in), in the last layer N(0, 1/fan-in); biases zero."""
+        shapes = self._shapes()
+        gains = [layers.BEFORE_ACTIVATION] * (len(shapes) - 1) + [layers.LINEAR]
+        weights = layers.random_weights(key, shapes, gains)
+        return {"layers": [{"weight": w, "bias": layers.zeros(w.shape[-1])} for w in weights]}
+
+    def apply(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
+        """Outputs (rows, out_size) for images (rows, height, width, channels)."""
+        h = layers.as_images(x, self.in_shape, "CNN")
+        stages = len(self.channels)
+        for layer, window in zip(params["layers"][:stages], self.pool):
+            h = self.activation(layers.conv(h, layer["weight"]) + layer["bias"])
+            h = layers.max_pool(h, window)
+        h = h.reshape(h.shape[0], -1)
+        for layer in params["layers"][stages:-1]:
+            h = self.activation(layers.dense(layer, h))
+        return layers.dense(params["layers"][-1], h)

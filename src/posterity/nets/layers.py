@@ -1,0 +1,107 @@
+"""What the nets of images and sequences are made of: plain functions, without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from posterity.dtypes import float_dtype
+
+Shape = tuple[int, ...]
+
+BEFORE_ACTIVATION, LINEAR = 2.0, 1.0  # He et al. 2015; LeCun et al. 1998
+
+
+def random_weights(
+    key: jax.Array, shapes: Sequence[Shape], gains: Sequence[float]
+) -> list[jax.Array]:
+    """Weights from N(0, gain / fan-in), from one call of the generator.
+
+    Args:
+        key: a JAX key.
+        shapes: of the weights, the output axis last; fan-in is the product of the other axes.
+        gains: one per weight.
+    """
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    # One call for all: each call of the generator costs a tenth of a second to compile.
+    noise = jax.random.normal(key, (sum(sizes),), float_dtype())
+    pieces = jnp.split(noise, np.cumsum(sizes)[:-1])
+    return [
+        (gain / np.prod(shape[:-1])) ** 0.5 * piece.reshape(shape)
+        for piece, shape, gain in zip(pieces, shapes, gains)
+    ]
+
+
+def zeros(size: int) -> jax.Array:
+    """A vector of zeros in the library's precision."""
+    return jnp.zeros(size, float_dtype())
+
+
+def dense(layer: dict[str, Any], x: jax.Array) -> jax.Array:
+    """x W + b: (rows, out) from (rows, in)."""
+    return x @ layer["weight"] + layer["bias"]
+
+
+def conv(x: jax.Array, weight: jax.Array, stride: int = 1) -> jax.Array:
+    """Convolution of images (rows, height, width, in) with a kernel (height, width, in, out).
+
+    The borders are padded with zeros so that stride 1 keeps height and width.
+    """
+    return lax.conv_general_dilated(
+        x, weight, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def max_pool(x: jax.Array, window: int, stride: int | None = None) -> jax.Array:
+    """The largest value in every window; half windows at the border count."""
+    if window == 1:
+        return x
+    step = stride or window
+    return lax.reduce_window(
+        x, -jnp.inf, lax.max, (1, window, window, 1), (1, step, step, 1), "SAME"
+    )
+
+
+def as_images(x: jax.Array, in_shape: Shape, net: str) -> jax.Array:
+    """Rows of images with a channel axis; a missing one is of one channel.
+
+    Raises:
+        ValueError: images of another shape.
+    """
+    if x.shape[1:] == in_shape[:2] and in_shape[2] == 1:
+        return x[..., None]
+    if x.shape[1:] != in_shape:
+        raise ValueError(
+            f"{net}: its images are (height, width, channels) = {in_shape}, not {x.shape[1:]}."
+        )
+    return x
+
+
+def image_shape(in_shape: Sequence[int], net: str) -> tuple[int, int, int]:
+    """`in_shape` as height, width and channels.
+
+    Raises:
+        ValueError: it is not three whole numbers from 1.
+    """
+    height, width, channels = whole(in_shape, f"{net}: in_shape", 3)
+    return height, width, channels
+
+
+def whole(numbers: Sequence[int], name: str, length: int | None = None) -> Shape:
+    """`numbers` as integers from 1.
+
+    Raises:
+        ValueError: one of them is none, or there are not `length` of them.
+    """
+    found = tuple(numbers)
+    if length is not None and len(found) != length:
+        raise ValueError(f"{name}: {length} numbers are needed, got {found!r}.")
+    for index, number in enumerate(found):
+        if isinstance(number, bool) or int(number) != number or number < 1:
+            raise ValueError(f"{name}[{index}] must be a whole number from 1, not {number!r}.")
+    return tuple(map(int, found))

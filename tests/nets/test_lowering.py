@@ -1,0 +1,495 @@
+"""The lowering is the function: same values, same derivatives, nothing else touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from posterity.nets import lowering
+from posterity.nets.lowering import lowered
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+NCHW = ("NCHW", "OIHW", "NCHW")
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def same(ours: Any, theirs: Any, terms: int = 200) -> None:
+    """Equal but for the rounding of sums of `terms` products, whose error grows like √terms."""
+    ours, theirs = jax.tree.leaves(ours), jax.tree.leaves(theirs)
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        a, b = np.asarray(a, float), np.asarray(b, float)
+        scale = np.abs(b).max(initial=1.0)
+        np.testing.assert_allclose(a, b, rtol=0, atol=8 * terms**0.5 * 2**-24 * scale)
+
+
+def same_with_derivatives(function: Callable[..., Any], *args: jax.Array) -> None:
+    """Values, pullbacks and pushforwards of a function of arrays and of its lowering."""
+    cotangent = normal(9, *jax.eval_shape(function, *args).shape)
+    tangents = tuple(normal(7 + i, *arg.shape) for i, arg in enumerate(args))
+
+    def everything(function: Callable[..., Any]) -> Any:
+        value, pull = jax.vjp(function, *args)
+        return value, pull(cotangent), jax.jvp(function, args, tangents)[1]
+
+    ours, theirs = (jax.jit(lambda f=f: everything(f))() for f in (lowered(function), function))
+    same(ours, theirs)
+
+
+def names(function: Callable[..., Any], *args: Any) -> set[str]:
+    """The primitives that a function uses, at any depth."""
+
+    def visit(jaxpr: Any) -> set[str]:
+        found = set()
+        for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+            found.add(equation.primitive.name)
+            for part in jax.tree.leaves(
+                list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
+            ):
+                if hasattr(part, "eqns"):
+                    found |= visit(part)
+        return found
+
+    return visit(jax.make_jaxpr(function)(*args))
+
+
+SLOW = {"conv_general_dilated", "reduce_window_max", "reduce_window_sum"}
+
+CONVOLUTIONS = [
+    pytest.param(stride, padding, dilation, groups, id=f"{stride}-{padding}-{dilation}-{groups}")
+    for stride, padding, dilation, groups in [
+        ((1, 1), "SAME", (1, 1), 1),
+        ((1, 1), "VALID", (1, 1), 1),
+        ((2, 1), "SAME", (1, 1), 1),
+        ((3, 2), "VALID", (1, 1), 1),
+        ((1, 1), ((2, 1), (0, 3)), (1, 1), 1),
+        ((2, 2), ((2, 1), (0, 3)), (2, 1), 1),
+        ((1, 1), ((-1, 0), (1, -1)), (1, 1), 1),
+        ((1, 1), "SAME", (2, 3), 1),
+        ((1, 1), "SAME", (1, 1), 2),
+        ((1, 2), "VALID", (1, 2), 4),
+    ]
+]
+
+
+@pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), CONVOLUTIONS)
+def test_convolutions_with_derivatives(
+    stride: Any, padding: Any, dilation: Any, groups: int
+) -> None:
+    def conv(x: jax.Array, w: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(
+            x, w, stride, padding, None, dilation, NHWC, feature_group_count=groups
+        )
+
+    x, w = normal(0, 3, 9, 8, 4), normal(1, 3, 2, 4 // groups, 8)
+    same_with_derivatives(conv, x, w)
+    assert not names(lowered(conv), x, w) & SLOW
+
+
+@pytest.mark.parametrize("tile", [(1, 4), (2, 1), (3, 2), (5, 4)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+def test_every_tile_gives_the_same_numbers(
+    tile: tuple[int, int], stride: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tiled(axes: Any, channels: int, outputs: int) -> Any:
+        return tuple(axis._replace(tile=min(t, axis.out)) for axis, t in zip(axes, tile))
+
+    monkeypatch.setattr(lowering, "_with_tiles", tiled)
+
+    def conv(x: jax.Array, w: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(x, w, stride, ((1, 0), (2, 1)), dimension_numbers=NHWC)
+
+    # Shapes of their own, so that nothing compiled with other tiles is used again.
+    same_with_derivatives(conv, normal(0, tile[0], 11, 10, 2), normal(1, 3, 4, 2, tile[1] + 1))
+
+
+def test_layouts_and_one_axis() -> None:
+    x, w = normal(0, 2, 3, 8, 7), normal(1, 5, 3, 3, 3)
+    same_with_derivatives(lambda x, w: lax.conv(x, w, (1, 1), "SAME"), x, w)
+    line, kernel = normal(2, 2, 12, 3), normal(3, 4, 3, 5)
+    for stride, dilation in ((1, 1), (2, 1), (1, 2)):
+        same_with_derivatives(
+            lambda x, w, s=stride, d=dilation: lax.conv_general_dilated(
+                x, w, (s,), "SAME", None, (d,), ("NWC", "WIO", "NWC")
+            ),
+            line,
+            kernel,
+        )
+
+
+def test_large_batches_go_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    def conv(x: jax.Array, w: jax.Array) -> jax.Array:
+        return lax.conv(x, w, (1, 1), "SAME")
+
+    monkeypatch.setattr(lowering, "MOST_PATCHES", 4_000)
+    x, w = normal(0, 12, 3, 9, 9), normal(1, 2, 3, 3, 3)
+    same_with_derivatives(conv, x, w)
+    assert "while" in jax.jit(lowered(conv)).lower(x, w).as_text()
+
+
+UNSUPPORTED = {
+    "transposed": lambda x, w: lax.conv_general_dilated(x, w, (1, 1), ((1, 1), (1, 1)), (2, 2)),
+    "half precision": lambda x, w: lax.conv(
+        x.astype(jnp.bfloat16), w.astype(jnp.bfloat16), (1, 1), "SAME"
+    ).astype(jnp.float32),
+    "batch groups": lambda x, w: lax.conv_general_dilated(
+        x, w, (1, 1), "SAME", batch_group_count=2
+    ),
+    "many places": lambda x, w: lax.conv(x, jnp.tile(w, (1, 1, 4, 4)), (1, 1), "SAME"),
+    "three axes": lambda x, w: lax.conv_general_dilated(
+        x[..., None], w[..., None], (1, 1, 1), "SAME"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_what_is_not_supported_is_left_alone(name: str) -> None:
+    x, w = normal(0, 4, 2, 6, 6), normal(1, 4, 2, 3, 3)
+    function = UNSUPPORTED[name]
+    assert "conv_general_dilated" in names(lowered(function), x, w)
+    same(lowered(function)(x, w), function(x, w))
+
+
+# ---- Pooling -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [(2, 2), (3, 2), (3, 3)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 3)])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_max_pooling_takes_the_first_of_equals(window: Any, stride: Any, padding: str) -> None:
+    def pool(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *stride, 1), padding)
+
+    x = jax.random.randint(jax.random.key(0), (3, 9, 8, 4), 0, 3).astype(jnp.float32)
+    assert jnp.array_equal(lowered(pool)(x), pool(x))
+    ours, theirs = (jax.vjp(f, x)[1] for f in (lowered(pool), pool))
+    same(ours(normal(1, *pool(x).shape)), theirs(normal(1, *pool(x).shape)))
+    # Forward mode of JAX breaks ties in another way, so only without them.
+    same_with_derivatives(pool, normal(2, *x.shape))
+    assert not names(lowered(pool), x) & SLOW
+
+
+def test_dilated_and_whole_windows_have_equal_values() -> None:
+    x = normal(0, 2, 8, 8, 3)
+    for window, dilation in (((1, 2, 2, 1), (1, 2, 3, 1)), ((1, 8, 8, 1), (1, 1, 1, 1))):
+
+        def pool(x: jax.Array, window: Any = window, dilation: Any = dilation) -> jax.Array:
+            return lax.reduce_window(
+                x, -jnp.inf, lax.max, window, (1, 1, 1, 1), "VALID", window_dilation=dilation
+            )
+
+        assert jnp.array_equal(lowered(pool)(x), pool(x))
+
+
+def test_pooling_keeps_nan_and_infinity() -> None:
+    def pool(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+    x = normal(0, 1, 4, 4, 1).at[0, 0, 1, 0].set(jnp.nan).at[0, 2:, 2:, 0].set(-jnp.inf)
+    np.testing.assert_array_equal(lowered(pool)(x), pool(x))
+
+
+def test_average_pooling() -> None:
+    def pool(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, 0.0, lax.add, (1, 1, 2, 3), (1, 1, 2, 3), "VALID") / 6
+
+    x = normal(0, 2, 3, 7, 9)
+    same_with_derivatives(pool, x)
+    assert not names(lowered(pool), x) & SLOW
+
+    def overlapping(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, 0.0, lax.add, (1, 1, 3, 3), (1, 1, 1, 1), "SAME")
+
+    same_with_derivatives(overlapping, x)
+
+
+# ---- Transformations -----------------------------------------------------------------------------
+
+
+def net(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    """Convolution, bias, relu, pooling, twice, and a dense layer; NHWC."""
+    for w, b in (("w1", "b1"), ("w2", "b2")):
+        x = lax.conv_general_dilated(x, params[w], (1, 1), "SAME", dimension_numbers=NHWC)
+        x = jax.nn.relu(x + params[b])
+        x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")
+    return jnp.tanh(x.reshape(x.shape[0], -1) @ params["w3"])
+
+
+def net_params(seed: int = 0) -> dict[str, jax.Array]:
+    return {
+        "w1": normal(seed, 3, 3, 1, 4),
+        "b1": normal(seed + 1, 4),
+        "w2": normal(seed + 2, 5, 5, 4, 3) * 0.3,
+        "b2": normal(seed + 3, 3),
+        "w3": normal(seed + 4, 12, 2) * 0.3,
+    }
+
+
+IMAGES = (5, 8, 8, 1)
+
+
+def loss(apply: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    return lambda params, x: jnp.sum(apply(params, x) ** 2)
+
+
+def test_a_net_and_its_gradient() -> None:
+    params, x = net_params(), normal(5, *IMAGES)
+    same(lowered(net)(params, x), net(params, x))
+    same(jax.jit(jax.grad(loss(lowered(net))))(params, x), jax.grad(loss(net))(params, x), 5_000)
+    assert not names(jax.grad(loss(lowered(net))), params, x) & SLOW
+
+
+def test_gradient_of_the_data_is_not_computed() -> None:
+    params, x = net_params(), normal(5, *IMAGES)
+    jaxpr = str(jax.make_jaxpr(jax.grad(loss(lowered(net))))(params, x))
+    assert jaxpr.count("conv_kernel[") == 2
+    assert jaxpr.count("conv_inputs[") == 1
+
+
+def test_second_derivatives() -> None:
+    def smooth(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        y = lax.conv_general_dilated(x, params["w1"], (1, 1), "SAME", dimension_numbers=NHWC)
+        y = jnp.tanh(y + params["b1"])
+        y = lax.conv_general_dilated(y, params["w2"], (2, 2), "SAME", dimension_numbers=NHWC)
+        return jnp.sum(jnp.tanh(y + params["b2"]) ** 2)
+
+    params, x = net_params(), normal(5, *IMAGES)
+    direction = net_params(50)
+
+    def product(function: Callable[..., jax.Array]) -> tuple[Any, Any]:
+        gradient = jax.grad(function, argnums=(0, 1))
+        forward = jax.jvp(lambda p: gradient(p, x), (params,), (direction,))[1]
+        reverse = jax.grad(
+            lambda p: sum(
+                jnp.vdot(a, b)
+                for a, b in zip(jax.tree.leaves(gradient(p, x)[0]), jax.tree.leaves(direction))
+            )
+        )(params)
+        return forward, reverse
+
+    ours, theirs = (jax.jit(lambda f=f: product(f))() for f in (lowered(smooth), smooth))
+    same(ours, theirs, 20_000)
+
+
+def test_flipout_by_hand() -> None:
+    """Two convolutions per layer, signs per example, a bias added to their sum."""
+    signs_in = jnp.sign(normal(6, 5, 1, 1, 3))
+    signs_out = jnp.sign(normal(7, 5, 1, 1, 4))
+
+    def layer(mean: jax.Array, noise: jax.Array, bias: jax.Array, x: jax.Array) -> jax.Array:
+        def conv(x: jax.Array, w: jax.Array) -> jax.Array:
+            return lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=NHWC)
+
+        return conv(x, mean) + signs_out * conv(x * signs_in, noise) + bias
+
+    same_with_derivatives(
+        layer, normal(0, 3, 3, 3, 4), normal(1, 3, 3, 3, 4), normal(2, 4), normal(3, 5, 6, 7, 3)
+    )
+
+
+def test_vmap_of_the_lowered_and_of_what_is_lowered() -> None:
+    many = jax.tree.map(lambda *leaves: jnp.stack(leaves), net_params(), net_params(20))
+    params, x, xs = net_params(), normal(5, *IMAGES), normal(6, 2, *IMAGES)
+    gradient, ours = jax.grad(loss(net)), jax.grad(loss(lowered(net)))
+    for axes, args in (((0, None), (many, x)), ((None, 0), (params, xs)), ((0, 0), (many, xs))):
+        expected = jax.jit(jax.vmap(net, axes))(*args)
+        same(jax.jit(jax.vmap(lowered(net), axes))(*args), expected)
+        same(jax.jit(lowered(jax.vmap(net, axes)))(*args), expected)
+        expected = jax.jit(jax.vmap(gradient, axes))(*args)
+        same(jax.jit(jax.vmap(ours, axes))(*args), expected, 5_000)
+        same(jax.jit(lowered(jax.vmap(gradient, axes)))(*args), expected, 5_000)
+    twice, expected = (
+        jax.jit(jax.vmap(jax.vmap(f, (0, None)), (None, 0)))(many, xs) for f in (lowered(net), net)
+    )
+    same(twice, expected)
+    rows, expected = (jax.jit(jax.vmap(g, (None, 0)))(params, x[:, None]) for g in (ours, gradient))
+    same(rows, expected, 5_000)
+
+
+def test_inside_a_loop() -> None:
+    x = normal(5, *IMAGES)
+
+    def train(apply: Callable[..., jax.Array]) -> Any:
+        def step(params: Any, _: None) -> tuple[Any, jax.Array]:
+            value, gradient = jax.value_and_grad(loss(apply))(params, x)
+            return jax.tree.map(lambda p, g: p - 1e-3 * g, params, gradient), value
+
+        return jax.jit(lambda params: lax.scan(step, params, None, length=5))(net_params())
+
+    same(train(lowered(net)), train(net), 10_000)
+
+
+def one_layer(x: jax.Array, w: jax.Array) -> jax.Array:
+    return jnp.tanh(lax.conv(x, w, (1, 1), "SAME"))
+
+
+@jax.custom_jvp
+def scaled_jvp(x: jax.Array, w: jax.Array) -> jax.Array:
+    return one_layer(x, w)
+
+
+@scaled_jvp.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    value, tangent = jax.jvp(one_layer, primals, tangents)
+    return value, 3 * tangent
+
+
+@jax.custom_vjp
+def scaled_vjp(x: jax.Array, w: jax.Array) -> jax.Array:
+    return one_layer(x, w)
+
+
+scaled_vjp.defvjp(
+    lambda x, w: (one_layer(x, w), (x, w)),
+    lambda kept, t: jax.tree.map(lambda g: 3 * g, jax.vjp(one_layer, *kept)[1](t)),
+)
+
+
+def scanned(x: jax.Array, w: jax.Array) -> jax.Array:
+    return lax.scan(lambda x, i: (one_layer(x, w) + i, x.sum()), x, jnp.arange(3.0))[0]
+
+
+def repeated(x: jax.Array, w: jax.Array) -> jax.Array:
+    return lax.while_loop(
+        lambda c: (c[0] < 2) & (one_layer(c[1], w).sum() < 1e9),
+        lambda c: (c[0] + 1, one_layer(c[1], w)),
+        (0, x),
+    )[1]
+
+
+def chosen(x: jax.Array, w: jax.Array) -> jax.Array:
+    return lax.cond(x[0, 0, 0, 0] > 10, lambda x: x * 2, lambda x: one_layer(x, w), x)
+
+
+HOLDING = {
+    "jit": jax.jit(one_layer),
+    "checkpoint": jax.checkpoint(one_layer),
+    "scan": scanned,
+    "cond": chosen,
+    "custom_jvp": scaled_jvp,
+}
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_equations_that_hold_convolutions(name: str) -> None:
+    x, w = normal(0, 2, 3, 5, 5), normal(1, 3, 3, 3, 3) * 0.3
+    same_with_derivatives(HOLDING[name], x, w)
+    assert not names(lowered(HOLDING[name]), x, w) & SLOW
+
+
+def test_while_loops_and_custom_pullbacks() -> None:
+    x, w = normal(0, 2, 3, 5, 5), normal(1, 3, 3, 3, 3) * 0.3
+    same(lowered(repeated)(x, w), repeated(x, w))
+    assert not names(lowered(repeated), x, w) & SLOW
+    same(jax.jit(lowered(scaled_vjp))(x, w), scaled_vjp(x, w))
+    ours, theirs = (
+        jax.grad(lambda x, w, f=f: f(x, w).sum(), argnums=(0, 1))(x, w)
+        for f in (lowered(scaled_vjp), scaled_vjp)
+    )
+    same(ours, theirs)
+
+
+# ---- Other people's nets -------------------------------------------------------------------------
+
+
+class EquinoxCNN(eqx.Module):
+    convolutions: list[eqx.nn.Conv2d]
+    pool: eqx.nn.MaxPool2d
+    average: eqx.nn.AvgPool2d
+    out: eqx.nn.Linear
+
+    def __init__(self, key: jax.Array) -> None:
+        a, b, c = jax.random.split(key, 3)
+        self.convolutions = [
+            eqx.nn.Conv2d(1, 4, 3, padding=1, key=a),
+            eqx.nn.Conv2d(4, 6, 3, padding=1, key=b),
+        ]
+        self.pool, self.average = eqx.nn.MaxPool2d(2, 2), eqx.nn.AvgPool2d(2, 2)
+        self.out = eqx.nn.Linear(24, 3, key=c)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.pool(jax.nn.relu(self.convolutions[0](x)))
+        return self.out(self.average(jax.nn.relu(self.convolutions[1](x))).reshape(-1))
+
+
+def test_an_equinox_net_of_one_example() -> None:
+    cnn, x = EquinoxCNN(jax.random.key(0)), normal(1, 4, 1, 8, 8)
+
+    def apply(cnn: EquinoxCNN, x: jax.Array) -> jax.Array:
+        return jax.vmap(cnn)(x)
+
+    for fast in (lowered(apply), lambda cnn, x: jax.vmap(lowered(cnn))(x)):
+        same(fast(cnn, x), apply(cnn, x))
+        ours, theirs = (eqx.filter_jit(eqx.filter_grad(loss(f)))(cnn, x) for f in (fast, apply))
+        same(ours, theirs, 5_000)
+    assert not names(lambda x: lowered(apply)(cnn, x), x) & SLOW
+
+
+def test_an_nnx_net_of_a_batch() -> None:
+    nnx = pytest.importorskip("flax.nnx")
+
+    class CNN(nnx.Module):
+        def __init__(self, rngs: Any) -> None:
+            self.first = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+            self.second = nnx.Conv(4, 6, (3, 3), strides=2, rngs=rngs)
+            self.out = nnx.Linear(24, 3, rngs=rngs)
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            x = nnx.max_pool(nnx.relu(self.first(x)), (2, 2), strides=(2, 2))
+            return self.out(nnx.relu(self.second(x)).reshape(x.shape[0], -1))
+
+    graph, state = nnx.split(CNN(nnx.Rngs(0)))
+    x = normal(1, *IMAGES)
+
+    def apply(state: Any, x: jax.Array) -> jax.Array:
+        return nnx.merge(graph, state)(x)
+
+    same(lowered(apply)(state, x), apply(state, x))
+    ours, theirs = (jax.jit(jax.grad(loss(f)))(state, x) for f in (lowered(apply), apply))
+    same(ours, theirs, 5_000)
+    assert not names(lambda x: lowered(apply)(state, x), x) & SLOW
+
+
+# ---- What stays as it was ------------------------------------------------------------------------
+
+
+def test_closed_over_tracers_and_leaves_that_are_no_arrays() -> None:
+    params, x = net_params(), normal(5, *IMAGES)
+
+    def closed(params: Any, apply: Callable[..., Any]) -> jax.Array:
+        made = apply(lambda x, times, *, name: {"y": times * net(params, x), "name": name})(
+            x, 2, name="images"
+        )
+        assert made["name"] == "images"
+        return made["y"].sum()
+
+    ours = jax.jit(jax.grad(lambda p: closed(p, lowered)))(params)
+    same(ours, jax.grad(lambda p: closed(p, lambda f: f))(params), 5_000)
+
+
+def test_functions_without_convolutions_are_unchanged() -> None:
+    def function(x: jax.Array) -> jax.Array:
+        return jax.checkpoint(jax.nn.relu)(x) @ jnp.ones((3, 2))
+
+    x = normal(0, 4, 3)
+    assert str(jax.make_jaxpr(lowered(function))(x)) == str(jax.make_jaxpr(function)(x))
+
+
+def test_other_platforms_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    params, x = net_params(), normal(5, *IMAGES)
+    expected = str(jax.make_jaxpr(net)(params, x))
+    assert str(jax.make_jaxpr(lowered(net))(params, x)) != expected
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert str(jax.make_jaxpr(lowered(net))(params, x)) == expected
