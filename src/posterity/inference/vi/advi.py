@@ -217,8 +217,9 @@ class ADVI(AbstractMethod):
         if self.antithetic:
             noise = jnp.concatenate([noise, -noise])
         thetas, log_q = draw(family, phi, noise, self.kl)
-        each = self._per_example(chosen, key, different, batch)
-        if target.size > SMALL:  # a small net's loop would pay more for it than it gains
+        large = target.size > SMALL  # a small net's loop would pay more for it than it gains
+        each = self._per_example(chosen, key, different, batch, once if large else None)
+        if large:
             thetas, each = jax.tree.map(lambda leaf: held(leaf, once), (thetas, each))
 
         def expected(theta: jax.Array, each: Any) -> jax.Array:
@@ -232,12 +233,14 @@ class ADVI(AbstractMethod):
             log_likelihood = jnp.mean(jax.vmap(expected)(thetas, each))
         return log_likelihood, kl(target, family, phi, thetas, log_q)
 
-    def _per_example(self, chosen: Plan, key: jax.Array, different: int, batch: Batch) -> Any:
+    def _per_example(
+        self, chosen: Plan, key: jax.Array, different: int, batch: Batch, once: jax.Array | None
+    ) -> Any:
         """Noise per draw and example, or None where all weights take the shared draw."""
         if chosen.shared:
             return None
         rows = batch.x.shape[0]
-        flat = draw_noise(chosen, key, different * rows, batch.x.dtype)
+        flat = draw_noise(chosen, key, different * rows, batch.x.dtype, once)
         each = jax.tree.map(lambda leaf: leaf.reshape(different, rows, -1), flat)
         if not self.antithetic:
             return each

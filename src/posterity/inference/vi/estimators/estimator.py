@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from posterity.inference.vi.estimators.uses import Use, uses
-from posterity.inference.vi.noise import quick_key
+from posterity.inference.vi.noise import held, quick_key
 from posterity.target import Batch, Target
 
 Estimator = Literal["shared", "local", "flipout", "local-per-position"]
@@ -34,6 +34,12 @@ class Plan(NamedTuple):
         """Whether all weights take the one shared draw."""
         return all(choice.estimator == "shared" for choice in self.choices)
 
+    @property
+    def batched(self) -> bool:
+        """Whether the net can run on the whole batch, as every product has an example axis."""
+        used = [choice.use for choice in self.choices if choice.use is not None]
+        return all(None not in (use.example_in, use.example_out) for use in used)
+
     def by_path(self) -> dict[str, str]:
         """Path → estimator."""
         return {path: str(choice.estimator) for path, choice in zip(self.paths, self.choices)}
@@ -57,8 +63,7 @@ def plan(target: Target, estimator: Estimator) -> Plan:
     if estimator == "shared":
         return Plan(paths, (Choice("shared"),) * count)
     weights = target.template_params()
-    x = jax.ShapeDtypeStruct((1, *target.x_shape), target.dtype)
-    found = uses(target.net.apply, weights, x)
+    found = uses(target.net.apply, weights, target.x_shape, target.dtype)
     choices = [
         _choose(estimator, each) if target.on_real_line(path) else Choice("shared")
         for path, each in zip(paths, found)
@@ -89,13 +94,20 @@ class Noise(NamedTuple):
         return Noise(-self.z, self.signs)
 
 
-def draw_noise(plan: Plan, key: jax.Array, rows: int, dtype: Any) -> Noise:
-    """Noise for every example of a batch, from two calls of the generator."""
+def draw_noise(
+    plan: Plan, key: jax.Array, rows: int, dtype: Any, once: jax.Array | None = None
+) -> Noise:
+    """Noise for every example of a batch, from two calls of the generator.
+
+    Where `once` is given (see `held`), random words are not drawn again for each of their bits.
+    """
     sizes = [_sizes(choice) for choice in plan.choices]
     normals, signs = (sum(size[i] for size in sizes) for i in (0, 1))
     key_z, key_signs = (quick_key(jax.random.fold_in(key, number)) for number in (1, 2))
     z = jax.random.normal(key_z, (rows, normals), dtype)
     bits = jax.random.bits(key_signs, (rows, -(-signs // 32)), jnp.uint32)
+    if once is not None:
+        bits = held(bits, once)
     each = (bits[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
     flat = each.reshape(rows, -1)[:, :signs]
     return Noise(z, 1 - 2 * flat.astype(dtype))
@@ -136,8 +148,7 @@ def expected_log_likelihood(
     mean, sd = moments
     deviation = theta - mean
 
-    # One example at a time, mapped: so the axis of the examples is known, whatever the net does.
-    def one(x: jax.Array, noise: Noise) -> jax.Array:
+    def run(x: jax.Array, noise: Noise, examples: bool) -> jax.Array:
         mixed, at = list(leaves), [0, 0]
         for number, choice in enumerate(plan.choices):
             if choice.use is None:
@@ -147,23 +158,39 @@ def expected_log_likelihood(
                 vector[start:stop].reshape(shape).astype(leaves[number].dtype)
                 for vector in (mean, sd, deviation)
             )
-            mixed[number] = Random(own, width, off, _noise_of(choice, choice.use, noise, at))
-        return quax.quaxify(target.net.apply)(jax.tree.unflatten(structure, mixed), x[None])[0]
+            part = _noise_of(choice, choice.use, noise, at, examples)
+            mixed[number] = Random(own, width, off, part)
+        return quax.quaxify(target.net.apply)(jax.tree.unflatten(structure, mixed), x)
 
-    out = target.lowered(lambda x, noise: jax.vmap(one)(x, noise))(batch.x, noise)
+    def one(x: jax.Array, noise: Noise) -> jax.Array:
+        return run(x[None], noise, False)[0]
+
+    def whole(x: jax.Array, noise: Noise) -> jax.Array:
+        # Where an axis is not known (a reshape has merged it with another), one example at a time.
+        return run(x, noise, True) if plan.batched else jax.vmap(one)(x, noise)
+
+    out = target.lowered(whole)(batch.x, noise)
     out = target.shaped(out.astype(theta.dtype))
     return target.scaled(target.likelihood.log_prob(out, batch.y, unknowns))
 
 
-def _noise_of(choice: Choice, use: Use, noise: Noise, at: list[int]) -> Any:
-    """This weight's part of an example's noise; `at` counts what has been used of it."""
+def _noise_of(choice: Choice, use: Use, noise: Noise, at: list[int], examples: bool) -> Any:
+    """This weight's part of the noise; `at` counts what has been used of it.
+
+    `examples` says whether the noise has a first axis for them, which goes where the net has it.
+    """
     from posterity.inference.vi.estimators.random_array import Flipout, Local
 
-    def take(flat: jax.Array, which: int, shape: tuple[int, ...]) -> jax.Array:
+    def take(flat: jax.Array, which: int, shape: tuple[int, ...], axis: int | None) -> jax.Array:
         start = at[which]
         at[which] += math.prod(shape)
-        return flat[start : at[which]].reshape(shape)
+        part = flat[..., start : at[which]]
+        if not examples or axis is None:
+            return part.reshape(shape)
+        rest = shape[:axis] + shape[axis + 1 :]
+        return jnp.moveaxis(part.reshape(part.shape[0], *rest), 0, axis)
 
     if choice.estimator == "flipout":
-        return Flipout(take(noise.signs, 1, use.signs_in), take(noise.signs, 1, use.signs_out))
-    return Local(take(noise.z, 0, use.out))
+        s = take(noise.signs, 1, use.signs_in, use.example_in)
+        return Flipout(s, take(noise.signs, 1, use.signs_out, use.example_out))
+    return Local(take(noise.z, 0, use.out, use.example_out))

@@ -21,17 +21,22 @@ class Use(NamedTuple):
     Attributes:
         layout: how the weight was laid out and which of its axes meet which; two uses of the same
             layout can share one random sign per axis.
-        out: the product's shape.
+        other: the other operand's shape. out: the product's shape.
         signs_in, signs_out: shapes of random signs that multiply the other operand and the product:
             1 along the positions.
         positions: how many positions of the example the weight meets, by broadcasting or in a loop.
+        example_in, example_out: the axis of `other` and of `out` that grows with the number of
+            examples; None where no single axis does.
     """
 
     layout: tuple[Any, ...]
+    other: tuple[int, ...]
     out: tuple[int, ...]
     signs_in: tuple[int, ...]
     signs_out: tuple[int, ...]
     positions: float
+    example_in: int | None = None
+    example_out: int | None = None
 
 
 class Weight(NamedTuple):
@@ -49,16 +54,48 @@ EXAMPLE = Example()
 Meaning = Weight | Example | None  # None: a value that is the same for all examples
 
 
-def uses(function: Callable[..., Any], weights: Any, x: Any) -> list[list[Use] | None]:
-    """The uses of every leaf of `weights` in ``function(weights, x)``.
+def uses(
+    function: Callable[..., Any], weights: Any, x_shape: tuple[int, ...], dtype: Any
+) -> list[list[Use] | None]:
+    """The uses of every leaf of `weights` in ``function(weights, x)`` for one example.
+
+    The net is traced for one, two and three examples: the axis that grows is the examples'.
 
     Args:
-        function: the net. weights: a pytree of arrays or their shapes. x: one example, (1, ...).
+        function: the net. weights: a pytree of arrays or their shapes.
+        x_shape, dtype: of one example.
 
     Returns:
         For every leaf its products with one example; None where the net does anything else with it,
         in which case only one draw shared by all examples is right.
     """
+    one, two, three = (
+        _uses(function, weights, jax.ShapeDtypeStruct((rows, *x_shape), dtype))
+        for rows in (1, 2, 3)
+    )
+    return [_with_axes(*each) for each in zip(one, two, three)]
+
+
+def _with_axes(
+    one: list[Use] | None, two: list[Use] | None, three: list[Use] | None
+) -> list[Use] | None:
+    if one is None or two is None or three is None or not len(one) == len(two) == len(three):
+        return one
+    return [
+        use._replace(example_in=_growing(a.other, b.other), example_out=_growing(a.out, b.out))
+        for use, a, b in zip(one, two, three)
+    ]
+
+
+def _growing(two: tuple[int, ...], three: tuple[int, ...]) -> int | None:
+    """The one axis that is 2 long for two examples and 3 for three."""
+    changed = [axis for axis, (a, b) in enumerate(zip(two, three)) if a != b]
+    if len(two) != len(three) or len(changed) != 1:
+        return None
+    return changed[0] if (two[changed[0]], three[changed[0]]) == (2, 3) else None
+
+
+def _uses(function: Callable[..., Any], weights: Any, x: Any) -> list[list[Use] | None]:
     closed = jax.make_jaxpr(function)(weights, x)
     count = len(jax.tree.leaves(weights))
     found: list[list[Use] | None] = [[] for _ in range(count)]
@@ -157,7 +194,7 @@ def _dot(eqn: Any, meant: list[Meaning], repeats: float) -> Use:
     weight = meant[side]
     assert isinstance(weight, Weight)
     layout = (weight.views, "dot", side, str(eqn.params["dimension_numbers"]), signs_in)
-    return Use(layout, out, signs_in, signs_out, positions)
+    return Use(layout, other, out, signs_in, signs_out, positions)
 
 
 def _conv(eqn: Any, meant: list[Meaning], repeats: float) -> Use | None:
@@ -172,4 +209,4 @@ def _conv(eqn: Any, meant: list[Meaning], repeats: float) -> Use | None:
     signs_out = tuple(n if axis == feature_out else 1 for axis, n in enumerate(out))
     positions = math.prod(out[axis] for axis in numbers.out_spec[2:]) * repeats
     layout = (weight.views, "conv", str(numbers), eqn.params["feature_group_count"], signs_in)
-    return Use(layout, out, signs_in, signs_out, positions)
+    return Use(layout, image, out, signs_in, signs_out, positions)
