@@ -276,3 +276,41 @@ def test_the_bar_goes_to_standard_error(capfd):
     assert out == ""
     fit(po.MAP(steps=3))
     assert capfd.readouterr() == ("", "")
+
+
+# -- looking on ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method",
+    [po.ADVI(steps=200, stop=False), po.MAP(steps=200), po.NUTS(warmup=20, draws=100)],
+    ids=lambda method: type(method).__name__,
+)
+def test_a_look_every_so_many_steps_changes_nothing(method) -> None:
+    """The same posterior with and without looks, and each look is at the posterior of its step."""
+    x = np.linspace(-1, 1, 30)[:, None]
+    model = po.Model(po.nets.MLP(1, [3], 1), po.priors.Normal(), po.likelihoods.Normal(0.2))
+    seen: list[int] = []
+
+    def look(posterior: po.Posterior) -> None:
+        assert np.isfinite(posterior.predict(x, draws=5).mean).all()
+        seen.append(posterior.settings["steps_made"])
+
+    data = (x, x[:, 0])
+    watched = po.fit(model, data, method, progress=False, every=40, call=look)
+    alone = po.fit(model, data, method, progress=False)
+    assert seen == list(range(40, method.total_steps + 1, 40))
+    np.testing.assert_array_equal(watched.sample(0, 10), alone.sample(0, 10))
+
+
+def test_a_true_answer_ends_the_run() -> None:
+    x = np.linspace(-1, 1, 30)[:, None]
+    model = po.Model(po.nets.MLP(1, [3], 1), po.priors.Normal(), po.likelihoods.Normal(0.2))
+    method = po.MAP(steps=500)
+    posterior = po.fit(
+        model, (x, x[:, 0]), method, progress=False, every=50, call=lambda so_far: True
+    )
+    assert posterior.settings["steps_made"] == 50
+    assert posterior.result.code is Code.INTERRUPTED
+    with pytest.raises(ValueError, match="go together"):
+        po.fit(model, (x, x[:, 0]), method, progress=False, every=50)

@@ -258,7 +258,9 @@ class ADVI(AbstractMethod):
         return optax.scale_by_adam() if self.optimizer is None else self.optimizer
 
     def report(self, target: Target) -> dict[str, Any]:
-        """Which estimator each weight got."""
+        """Which estimator each weight got, where one was asked for."""
+        if self.estimator == "shared":
+            return {}
         return {"estimators": plan(target, self.estimator).by_path()}
 
     @property
