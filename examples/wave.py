@@ -48,7 +48,7 @@ def main() -> None:
         axis.plot(grid[:, 0], pred.mean, "C0", label="posterior mean")
         axis.plot(grid[:, 0], 10 * np.sin(2 * np.pi * grid[:, 0]), "k--", lw=1, label="truth")
         axis.plot(x[:, 0], y, "k.", label="data")
-        axis.set(title=name, xlabel="x", ylabel="y", ylim=(-45, 45))
+        axis.set(title=name, xlabel="x", ylabel="y", ylim=(-25, 25))
     axes[0].legend(fontsize="small")
     plt.savefig(out / "wave.png", dpi=120)
 
