@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from posterity.nets import lowering
-from posterity.nets.lowering import lowered
+from posterity.nets.convolves import NAMES
+from posterity.nets.lowering import lowered, products
+from posterity.nets.lowering.evaluation import RULES
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 NCHW = ("NCHW", "OIHW", "NCHW")
@@ -65,7 +66,12 @@ def names(function: Callable[..., Any], *args: Any) -> set[str]:
     return visit(jax.make_jaxpr(function)(*args))
 
 
-SLOW = {"conv_general_dilated", "reduce_window_max", "reduce_window_sum"}
+SLOW = set(NAMES)
+
+
+def test_what_is_found_is_what_has_a_rule() -> None:
+    assert {primitive.name for primitive in RULES} == SLOW
+
 
 CONVOLUTIONS = [
     pytest.param(stride, padding, dilation, groups, id=f"{stride}-{padding}-{dilation}-{groups}")
@@ -106,7 +112,7 @@ def test_every_tile_gives_the_same_numbers(
     def tiled(axes: Any, channels: int, outputs: int) -> Any:
         return tuple(axis._replace(tile=min(t, axis.out)) for axis, t in zip(axes, tile))
 
-    monkeypatch.setattr(lowering, "_with_tiles", tiled)
+    monkeypatch.setattr(products, "with_tiles", tiled)
 
     def conv(x: jax.Array, w: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(x, w, stride, ((1, 0), (2, 1)), dimension_numbers=NHWC)
@@ -133,7 +139,7 @@ def test_large_batches_go_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> Non
     def conv(x: jax.Array, w: jax.Array) -> jax.Array:
         return lax.conv(x, w, (1, 1), "SAME")
 
-    monkeypatch.setattr(lowering, "MOST_PATCHES", 4_000)
+    monkeypatch.setattr(products, "MOST_PATCHES", 4_000)
     x, w = normal(0, 12, 3, 9, 9), normal(1, 2, 3, 3, 3)
     same_with_derivatives(conv, x, w)
     assert "while" in jax.jit(lowered(conv)).lower(x, w).as_text()

@@ -6,16 +6,21 @@ from typing import Any
 
 from jax.extend import core
 
-NAMES = ("conv_general_dilated", "reduce_window_max", "reduce_window_sum", "reduce_window")
+# Those with a rule in `posterity.nets.lowering`, by name: this module is imported early.
+NAMES = ("conv_general_dilated", "reduce_window_max", "reduce_window_sum")
 
 
-def convolves(jaxpr: Any) -> bool:
+def convolves(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> bool:
     """Whether a jaxpr, or one inside it, has a convolution or a pooling."""
     return any(
-        eqn.primitive.name in NAMES
-        or any(convolves(inner) for value in eqn.params.values() for inner in _jaxprs(value))
-        for eqn in (jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr).eqns
+        equation.primitive.name in NAMES or any(map(convolves, held(equation)))
+        for equation in jaxpr.eqns
     )
+
+
+def held(equation: Any) -> list[Any]:
+    """The jaxprs inside an equation."""
+    return [each for value in equation.params.values() for each in _jaxprs(value)]
 
 
 def _jaxprs(value: Any) -> list[Any]:
