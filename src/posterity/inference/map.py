@@ -53,10 +53,6 @@ class MAP(AbstractMethod):
     optimizer: optax.GradientTransformation | None = None
 
     figure = "log_joint"
-    collects = False
-    chains = 1
-    warmup = 0
-    thin = 1
 
     def __post_init__(self) -> None:
         check_counts("MAP", steps=self.steps)

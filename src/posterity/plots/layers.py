@@ -59,7 +59,7 @@ def layers(posterior: Posterior, paths: Sequence[str] | None = None) -> Figure:
         ax = style.axes(grid[1])
         _histograms(ax, spread, hues, _log_bins(spread), "posterior sd of a weight")
         _log_axis(ax)
-    _key(grid[-1])
+    style.key(grid[-1])
     return figure
 
 
@@ -130,14 +130,3 @@ def _log_axis(ax: Axes) -> None:
     ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _key(ax: Axes) -> None:
-    ax.legend(
-        loc="center left",
-        bbox_to_anchor=(1.0, 0.5),
-        frameon=False,
-        fontsize=8,
-        borderaxespad=0.4,
-        handlelength=1.2,
-    )

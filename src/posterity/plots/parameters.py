@@ -162,7 +162,7 @@ def _trace(shown: _Shown, ax: Axes, *, key: bool = True) -> Axes:
     ax.set_xlim(1, max(2, shown.draws.shape[1]))
     style.title(ax, shown.title)
     if key:
-        _key(ax)
+        style.key(ax)
     return ax
 
 
@@ -181,22 +181,8 @@ def _density(shown: _Shown, ax: Axes) -> Axes:
     else:
         ax.set_ylim(bottom=0)
     style.title(ax, shown.title)
-    _key(ax)
+    style.key(ax)
     return ax
-
-
-def _key(ax: Axes) -> None:
-    """A small legend at the right of the Axes."""
-    handles, _ = ax.get_legend_handles_labels()
-    if handles:
-        ax.legend(
-            loc="center left",
-            bbox_to_anchor=(1.0, 0.5),
-            frameon=False,
-            fontsize=8,
-            borderaxespad=0.2,
-            handlelength=1.2,
-        )
 
 
 def _smooth(values: np.ndarray, points: int = 200) -> tuple[np.ndarray, np.ndarray]:

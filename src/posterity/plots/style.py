@@ -78,6 +78,20 @@ def legend(ax: Axes) -> None:
     )
 
 
+def key(ax: Axes) -> None:
+    """A small legend at the right of the Axes; none where nothing is labelled."""
+    handles, _ = ax.get_legend_handles_labels()
+    if handles:
+        ax.legend(
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            frameon=False,
+            fontsize=8,
+            borderaxespad=0.2,
+            handlelength=1.2,
+        )
+
+
 def _inches(ax: Axes) -> float:
     return float(ax.get_figure(root=True).get_figwidth())  # type: ignore[union-attr]
 

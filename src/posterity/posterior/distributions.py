@@ -1,7 +1,6 @@
 """Distributions over θ: what a method finds and a posterior holds."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: Equinox reads `AbstractVar` at run time.
 from abc import abstractmethod
 
 import equinox as eqx
@@ -79,15 +78,10 @@ class AbstractDensity(AbstractDistribution):
         return jax.vmap(lambda index: self.draw(key, index))(jnp.arange(n))[None]
 
 
-class Gaussian(AbstractDensity):
-    """Independent normals, θ ~ N(mean, diag(sd²)).
+class AbstractShifted(AbstractDensity):
+    """θ = mean + f(ε), with as many standard normal numbers ε as there are elements of θ."""
 
-    Args:
-        mean, sd: (D,).
-    """
-
-    mean: jax.Array
-    sd: jax.Array
+    mean: eqx.AbstractVar[jax.Array]
 
     @property
     def size(self) -> int:
@@ -97,7 +91,18 @@ class Gaussian(AbstractDensity):
     @property
     def noise_size(self) -> int:
         """D."""
-        return self.mean.shape[0]
+        return self.size
+
+
+class Gaussian(AbstractShifted):
+    """Independent normals, θ ~ N(mean, diag(sd²)).
+
+    Args:
+        mean, sd: (D,).
+    """
+
+    mean: jax.Array
+    sd: jax.Array
 
     def push(self, noise: jax.Array) -> jax.Array:
         """mean + sd ε."""
@@ -112,7 +117,7 @@ class Gaussian(AbstractDensity):
         return self.mean, self.sd
 
 
-class FullRank(AbstractDensity):
+class FullRank(AbstractShifted):
     """A normal with any covariance, θ ~ N(mean, chol cholᵀ).
 
     Args:
@@ -121,16 +126,6 @@ class FullRank(AbstractDensity):
 
     mean: jax.Array
     chol: jax.Array
-
-    @property
-    def size(self) -> int:
-        """D."""
-        return self.mean.shape[0]
-
-    @property
-    def noise_size(self) -> int:
-        """D."""
-        return self.mean.shape[0]
 
     def push(self, noise: jax.Array) -> jax.Array:
         """mean + chol ε."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from posterity.posterior.distributions import AbstractDensity
+from posterity.posterior.distributions import AbstractShifted
 
 MOMENT_DRAWS = 4_096  # behind `mean_and_sd`, which has no closed form
 
@@ -43,7 +43,7 @@ class FlowShape(eqx.Module):
         return paramax.unwrap(eqx.combine(unravel(weights), rest))
 
 
-class Flow(AbstractDensity):
+class Flow(AbstractShifted):
     """θ = mean + sd z,  z = f(ε; weights),  ε ~ N(0, I), with f an inverse autoregressive flow.
 
     Args:
@@ -59,16 +59,6 @@ class Flow(AbstractDensity):
     sd: jax.Array
     weights: jax.Array
     shape: FlowShape
-
-    @property
-    def size(self) -> int:
-        """D."""
-        return self.mean.shape[0]
-
-    @property
-    def noise_size(self) -> int:
-        """D."""
-        return self.mean.shape[0]
 
     def push(self, noise: jax.Array) -> jax.Array:
         """mean + sd f(ε)."""

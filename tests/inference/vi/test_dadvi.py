@@ -15,7 +15,7 @@ import pytest
 import posterity as po
 from oracles import Conjugate, conjugate
 from posterity.diagnostics import Code
-from posterity.inference.vi.dadvi import DADVI, Progress, fixed_elbo, fixed_noise, newton_step
+from posterity.inference.vi.dadvi import DADVI, Progress, fixed_elbo, fixed_noise
 from posterity.posterior.distributions import FullRank
 from posterity.target import Batch, Target
 
@@ -114,28 +114,6 @@ def test_the_draws_have_the_moments_of_the_normal() -> None:
     for pairs in (noise, few):
         np.testing.assert_array_equal(pairs.mean(0), 0)
         np.testing.assert_allclose((pairs**3).mean(0), 0, atol=1e-6)
-
-
-def test_the_newton_step_solves_the_model_or_ends_at_the_edge() -> None:
-    rng = np.random.default_rng(0)
-    half = rng.normal(size=(6, 6))
-    hessian = jnp.asarray(half @ half.T + np.eye(6), jnp.float32)
-    gradient = jnp.asarray(rng.normal(size=6), jnp.float32) * 1e-3
-    yes = jnp.asarray(True)
-    free = newton_step(lambda v: hessian @ v, gradient, jnp.asarray(10.0), yes)
-    exact = -np.linalg.solve(np.asarray(hessian), np.asarray(gradient))
-    # The residual ends below √‖g‖ of the gradient, 5 % here.
-    np.testing.assert_allclose(free.step, exact, atol=0.06 * np.abs(exact).max())
-    assert free.gain > 0
-    edge = newton_step(lambda v: hessian @ v, gradient, jnp.asarray(1e-5), yes)
-    assert float(jnp.linalg.norm(edge.step)) == pytest.approx(1e-5, rel=1e-4)
-    # Negative curvature is followed to the edge, and brings a gain.
-    saddle = newton_step(lambda v: -hessian @ v, gradient, jnp.asarray(2.0), yes)
-    assert float(jnp.linalg.norm(saddle.step)) == pytest.approx(2.0, rel=1e-4)
-    assert saddle.gain > 0
-    none = newton_step(lambda v: hessian @ v, gradient, jnp.asarray(1.0), ~yes)
-    assert not np.asarray(none.step).any()
-    assert int(none.products) == 0
 
 
 def test_the_same_seed_has_the_same_draws_and_the_objective_is_theirs() -> None:

@@ -83,7 +83,7 @@ def test_a_prior_that_is_not_normal_joins_the_hessian() -> None:
     )
     model = po.Model(ORACLE.model.net, same, ORACLE.model.likelihood)
     target = Target.build(model, (3,), (), 40)
-    assert not NormalPrior.of(target, jnp.zeros(3)).whole
+    assert NormalPrior.of(target, jnp.zeros(3)).other
     q = po.fit(model, ORACLE.data, LONG, progress=False).distribution
     width = np.sqrt(np.diag(ORACLE.cov))
     np.testing.assert_array_less(np.abs(np.asarray(q.mean) - ORACLE.mean) / width, 1e-3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import optax
 
 from posterity.inference.checks import check_among, check_counts
 from posterity.inference.method import AbstractMethod, Review, Stretch
+from posterity.inference.vi.cycles import TAIL, Cycles, peak, tolerance
 from posterity.inference.vi.estimators import (
     ESTIMATORS,
     Estimator,
@@ -28,14 +28,9 @@ from posterity.inference.vi.objectives import KL, KLS, draw, kl
 from posterity.posterior.distributions import AbstractDensity
 from posterity.target import Batch, Target
 
-TAIL = 0.2  # the last part of a cycle, over which iterates are averaged
 SMALL = 1_000  # up to this many parameters, modes differ and steps are cheap: several starts
-DOUBLINGS = 4  # cycles, each twice as long as the one before
-EVIDENCE = 5_000  # steps that a cycle needs to be evidence of convergence
 TICK = np.array([1.0, 0.0, 0.0, 0.0], np.float32)  # one step of the clock
 HALVED = np.array([1.0, 1.0, 1.0, 0.5], np.float32)  # after a failure
-POLISH = 10.0  # how much smaller the last cycle's peak is
-TOLERANCE = 1e-3  # nats per row: below it a longer run would not be noticed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,11 +115,7 @@ class ADVI(AbstractMethod):
     init_sd: float = 0.03
 
     figure = "elbo"
-    collects = False
     learns = True
-    chains = 1
-    warmup = 0
-    thin = 1
 
     def __post_init__(self) -> None:
         check_counts("ADVI", steps=self.steps, draws=self.draws, starts=self.starts)
@@ -181,7 +172,7 @@ class ADVI(AbstractMethod):
         self, key: jax.Array, target: Target, state: ADVIState, batch: Batch
     ) -> tuple[ADVIState, ADVIInfo]:
         """One reparameterised gradient step, and the running average of the iterates."""
-        at, length, peak, size = state.clock
+        at, length, highest, size = state.clock
         warm = jnp.minimum((at + 1) / (self.kl_warmup * length), 1.0) if self.kl_warmup else 1.0
 
         once = (at >= 0).astype(jnp.int32)
@@ -196,7 +187,7 @@ class ADVI(AbstractMethod):
         (_, elbo), gradient = jax.value_and_grad(loss, has_aux=True)(state.phi)
         update, optimizer = self._transform().update(gradient, state.optimizer, state.phi)
         if self.optimizer is None:
-            size = -size * peak * 0.5 * (1 + jnp.cos(jnp.pi * at / length))
+            size = -size * highest * 0.5 * (1 + jnp.cos(jnp.pi * at / length))
         phi = jax.tree.map(lambda value, move: value + size * move, state.phi, update)
         # Uniform weights over the tail: 1, 1/2, 1/3, …; before the tail the average is the iterate.
         into_tail = at - (1 - TAIL) * length
@@ -275,22 +266,8 @@ class ADVI(AbstractMethod):
 
     def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
         """Warnings where doubling the run still paid, starts disagree, or no estimator applied."""
-        warnings = self._idle_estimator(target)
-        if memory is None or memory.converged:
-            return warnings
-        clear = 5 * _tolerance(target)
-        if memory.risen > clear:
-            warnings.append(
-                f"The ELBO rose by {memory.risen:.1f} nats when the run was last doubled, so it "
-                f"has not converged. Raise steps above {self.steps:,}."
-            )
-        elif memory.missed > clear:
-            warnings.append(
-                f"A cycle as long as the best ended {memory.missed:.1f} nats below it: the ELBO "
-                "has several optima, and there may be a better one. Raise steps above "
-                f"{self.steps:,}, or fit with other seeds and keep the highest ELBO."
-            )
-        return warnings
+        idle = self._idle_estimator(target)
+        return idle if memory is None else idle + memory.advice(tolerance(target), self.steps)
 
     def _idle_estimator(self, target: Target) -> list[str]:
         if self.estimator == "shared" or not plan(target, self.estimator).shared:
@@ -306,59 +283,17 @@ class ADVI(AbstractMethod):
     def review(self, target: Target, states: list[Any], done: list[Stretch], memory: Any) -> Review:
         """Lengthen the run cycle by cycle until it pays no more, then polish the best."""
         if memory is None:
-            return self._next(self._plan(target, states), states[0])
-        self._record(memory, states[0], done, target)
-        if memory.lengths and self.stop and memory.idle >= 2:
-            memory.converged = True
-            memory.lengths = memory.lengths[-1:] if self.optimizer is None else []
-            memory.fresh = []
+            size, ours = peak(target.size), self.optimizer is None
+            memory = Cycles.plan(self.steps, states, size, scheduled=ours, stop=self.stop)
+            return self._begin(memory, states[0])
+        memory.record(states[0], done, tolerance(target))
+        if self.stop:
+            memory.end_if_idle()
         if not memory.lengths:
             return Review(memory.best, 0, memory, converged=memory.converged)
-        if len(memory.lengths) == 1 and self.optimizer is None:
-            memory.peak /= POLISH
-            memory.polishing = True
-        memory.independent = bool(memory.fresh)
-        if memory.fresh:
-            return self._next(memory, memory.fresh.pop(0))
-        # A user's optimiser goes on from where it is; ours from the average of the best cycle.
-        best = memory.best
-        return self._next(memory, best if self.optimizer else best._replace(phi=best.average))
+        return self._begin(memory, memory.start())
 
-    def _plan(self, target: Target, states: list[Any]) -> Cycles:
-        """Cycles that double in length, then the polishing."""
-        count = len(states) if len(states) > 1 else (DOUBLINGS if self.stop else 1)
-        polish = self.steps // 4 if self.optimizer is None else 0
-        share = (self.steps - polish) / (2**count - 1)
-        ends = [round(share * (2**i - 1)) for i in range(count + 1)]
-        lengths = [b - a for a, b in itertools.pairwise(ends) if b > a]
-        peak = min(0.3, max(1e-3, 0.3 * (40 / target.size) ** 1.5))
-        fresh = states[1 : len(lengths)]
-        return Cycles(lengths=lengths + [polish] * (polish > 0), fresh=fresh, peak=peak)
-
-    def _record(self, memory: Cycles, state: Any, done: list[Stretch], target: Target) -> None:
-        """Keep the cycle just finished if it is the best so far."""
-        elbos = done[-1].info["elbo"]
-        score, best = Score.of_tail(elbos), memory.score
-        doubt = 2 * math.hypot(score.error, best.error) if best else 0.0
-        gain = score.mean - best.mean if best else math.inf
-        if best is not None and not memory.polishing:
-            # A cycle that ends far below the best is no evidence that the best is the end of it.
-            tolerance = _tolerance(target)
-            same = abs(gain) + doubt < tolerance and elbos.size >= EVIDENCE
-            memory.idle = memory.idle + 1 if same else 0
-            memory.risen = gain - doubt
-            memory.missed = max(memory.missed, -gain - doubt) if elbos.size >= EVIDENCE else 0.0
-        # The last state of a user's schedule is the one meant; a polished state is the better one
-        # unless the ELBO speaks against it.
-        if self.optimizer is not None or gain > (-doubt if memory.polishing else 0.0):
-            memory.best, memory.score = jax.device_get(state), score
-            if self.optimizer is None and memory.independent:
-                for earlier in done[:-1]:
-                    earlier.kept = False
-        else:
-            done[-1].kept = False
-
-    def _next(self, memory: Cycles, state: Any) -> Review:
+    def _begin(self, memory: Cycles, state: Any) -> Review:
         length = memory.lengths.pop(0)
         clock = np.array(state.clock)  # (chain, 4): what failures have left of the step size stays
         clock[:, :3] = 0, length, memory.peak
@@ -408,55 +343,3 @@ class ADVIInfo(NamedTuple):
     elbo: jax.Array
     step_size: jax.Array
     ok: jax.Array
-
-
-class Score(NamedTuple):
-    """Mean of the ELBO over the tail of a cycle, and its standard error from 20 batch means."""
-
-    mean: float
-    error: float
-
-    @classmethod
-    def of_tail(cls, elbos: np.ndarray) -> Score:
-        """From the ELBO of every step (chain, step)."""
-        flat = elbos[0].astype(np.float64)
-        tail = flat[int((1 - TAIL) * flat.size) :]
-        tail = tail[np.isfinite(tail)]
-        if tail.size == 0:
-            return cls(-math.inf, 0.0)
-        means = [part.mean() for part in np.array_split(tail, min(20, tail.size))]
-        return cls(float(tail.mean()), float(np.std(means) / math.sqrt(max(len(means) - 1, 1))))
-
-
-def _tolerance(target: Target) -> float:
-    """Nats of ELBO below which a longer run would not be noticed."""
-    return max(0.1, TOLERANCE * target.rows)
-
-
-@dataclasses.dataclass
-class Cycles:
-    """What is remembered between cycles.
-
-    Attributes:
-        lengths: of the cycles to come.
-        fresh: starts that have not run.
-        peak: step size at the beginning of a cycle.
-        best, score: the best finished cycle's state and its ELBO.
-        idle: how many cycles in a row have gained little.
-        risen: by how much, at least, the last doubling raised the ELBO.
-        missed: by how much, at least, a long cycle ended below the best.
-        polishing: whether the last cycle is under way.
-        independent: whether the cycle under way has a start of its own.
-    """
-
-    lengths: list[int]
-    fresh: list[Any]
-    peak: float
-    best: Any = None
-    score: Score | None = None
-    idle: int = 0
-    risen: float = 0.0
-    missed: float = 0.0
-    polishing: bool = False
-    independent: bool = True
-    converged: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +13,8 @@ import numpy as np
 
 from posterity.inference.checks import check_counts, check_positive
 from posterity.inference.method import AbstractMethod, Review, Stretch
-from posterity.inference.vi.normal_prior import NormalPrior
+from posterity.inference.vi.newton import ENOUGH, newton_step, next_radius, response
+from posterity.inference.vi.objectives import closed_kl
 from posterity.posterior.distributions import FullRank, Gaussian
 from posterity.target import Batch, Target
 
@@ -22,8 +22,6 @@ LEAST_DRAWS = 30
 MOST_ROWS = 2**20  # rows times draws, up to which draws are added of themselves
 MOST_NUMBERS = 2**26  # of noise: 256 MiB in float32
 STRETCH = 8  # outer iterations between two looks at convergence
-MOST_PRODUCTS = 100  # Hessian-vector products per outer iteration
-ENOUGH = 1e-4  # share of the predicted gain that a step must bring to be taken
 ROUNDING = 8.0  # units in the last place that the objective may be off by
 LARGEST_RESPONSE = 2_000  # parameters: a Hessian of (2D)² numbers and its factor
 WORTH_A_WORD = 0.01  # nats per row that the fixed draws' ELBO may exceed that of new ones by
@@ -103,11 +101,6 @@ class DADVI(AbstractMethod):
     init_sd: float = 0.03
 
     figure = "elbo"
-    collects = False
-    batch_size = None
-    chains = 1
-    warmup = 0
-    thin = 1
 
     def __post_init__(self) -> None:
         check_counts("DADVI", steps=self.steps, draws=self.draws)
@@ -165,12 +158,9 @@ class DADVI(AbstractMethod):
         trial = loss(start + unit * move.step)
         # Near the optimum gains drown in rounding, and the model is the better judge.
         ratio = (value - trial + rounding) / (move.gain + rounding)
-        length = jnp.linalg.norm(move.step)
-        radius = jnp.where(ratio < 0.25, 0.25 * length, state.radius)
-        wider = (ratio > 0.75) & (length > 0.99 * state.radius)
-        radius = jnp.where(wider, 2 * state.radius, radius)
         phi = jnp.where(ratio > ENOUGH, start + unit * move.step, start)
-        state = state._replace(phi=phi, radius=jnp.where(moving, radius, state.radius))
+        radius = jnp.where(moving, next_radius(state.radius, move.step, ratio), state.radius)
+        state = state._replace(phi=phi, radius=radius)
         if self.linear_response:
             state = jax.lax.cond(
                 state.phase == RESPOND,
@@ -349,96 +339,4 @@ def fixed_elbo(target: Target, phi: jax.Array, noise: jax.Array, batch: Batch) -
     mean, sd = phi[0], jnp.exp(phi[1])
     thetas = mean + sd * noise
     each = jax.vmap(lambda theta: target.scaled_log_likelihood(theta, batch))(thetas)
-    kl = NormalPrior.of(target, mean).kl(target, mean, sd, thetas)
-    return target.elbo(jnp.mean(each), kl)
-
-
-# -- the optimiser --------------------------------------------------------------------------------
-
-
-class Move(NamedTuple):
-    """A step, the gain that the quadratic model predicts for it, and the products it took."""
-
-    step: jax.Array
-    gain: jax.Array
-    products: jax.Array
-
-
-class Conjugate(NamedTuple):
-    """Conjugate gradients under way: the step so far, residual, direction, and whether to stop."""
-
-    step: jax.Array
-    residual: jax.Array
-    direction: jax.Array
-    products: jax.Array
-    stop: jax.Array
-
-
-def newton_step(
-    hessian: Callable[[jax.Array], jax.Array],
-    gradient: jax.Array,
-    radius: jax.Array,
-    moving: jax.Array,
-) -> Move:
-    """The minimum of the quadratic model within the trust region, by conjugate gradients.
-
-        minimise  gᵀ s + ½ sᵀ H s   over   ‖s‖ ≤ radius
-
-    Iterations end where the residual is small, at the region's edge, or along a direction of
-    negative curvature, which is followed to the edge. Without `moving` the step is zero.
-
-    Steihaug 1983, "The conjugate gradient method and trust regions in large scale optimization".
-    """
-    norm = jnp.linalg.norm(gradient)
-    enough = jnp.minimum(0.1, jnp.sqrt(norm)) * norm
-    most = min(MOST_PRODUCTS, 2 * gradient.size)
-
-    def to_edge(step: jax.Array, direction: jax.Array) -> jax.Array:
-        """How far along `direction` the edge is: the positive root of ‖step + t d‖ = radius."""
-        a, b = jnp.vdot(direction, direction), jnp.vdot(step, direction)
-        c = jnp.minimum(jnp.vdot(step, step) - radius**2, 0.0)
-        return -c / (b + jnp.sqrt(b**2 - a * c))
-
-    def iterate(now: Conjugate) -> Conjugate:
-        product = hessian(now.direction)
-        curvature = jnp.vdot(now.direction, product)
-        squared = jnp.vdot(now.residual, now.residual)
-        size = squared / curvature
-        inside = jnp.linalg.norm(now.step + size * now.direction) < radius
-        inside = inside & (curvature > 0)
-        size = jnp.where(inside, size, to_edge(now.step, now.direction))
-        residual = now.residual + size * product
-        after = jnp.vdot(residual, residual)
-        return Conjugate(
-            now.step + size * now.direction,
-            residual,
-            after / squared * now.direction - residual,
-            now.products + 1,
-            ~inside | (jnp.sqrt(after) <= enough),
-        )
-
-    zero = jnp.zeros((), jnp.int32)
-    start = Conjugate(jnp.zeros_like(gradient), gradient, -gradient, zero, ~moving)
-    end = jax.lax.while_loop(lambda now: ~now.stop & (now.products < most), iterate, start)
-    # residual = gradient + H step.
-    gain = -0.5 * jnp.vdot(end.step, gradient + end.residual)
-    return Move(end.step, gain, end.products)
-
-
-def response(
-    hessian: Callable[[jax.Array], jax.Array], unit: jax.Array, kl_weight: float
-) -> jax.Array:
-    """The Cholesky factor (D, D) of the linear-response covariance; zero where there is none.
-
-    H is that of the loss in φ. A tilt of the posterior counts as the KL does, `kl_weight` times.
-    """
-    size = unit.shape[1]
-    basis = jnp.eye(2 * size, dtype=unit.dtype).reshape(-1, *unit.shape)
-    full = jax.lax.map(lambda v: (unit * hessian(unit * v)).ravel(), basis, batch_size=64)
-    full = 0.5 * (full + full.T)
-    # In the Fisher units of q the diagonal is near 1, so that nothing is lost to scales.
-    lower = jnp.linalg.cholesky(full)
-    half = jax.scipy.linalg.solve_triangular(lower, jnp.eye(2 * size, size), lower=True)
-    cov = kl_weight * unit[0][:, None] * (half.T @ half) * unit[0]
-    chol = jnp.linalg.cholesky(0.5 * (cov + cov.T))
-    return jnp.where(jnp.all(jnp.isfinite(chol)), chol, 0.0)
+    return target.elbo(jnp.mean(each), closed_kl(target, mean, sd, thetas))

@@ -14,6 +14,7 @@ from posterity.inference.checks import check_counts, check_positive
 from posterity.inference.method import AbstractMethod, Review, Stretch
 from posterity.inference.vi.noise import quick_key
 from posterity.inference.vi.normal_prior import NormalPrior
+from posterity.inference.vi.objectives import closed_kl
 from posterity.posterior.distributions import Gaussian
 from posterity.target import Batch, Target
 
@@ -99,10 +100,6 @@ class IVON(AbstractMethod):
     starts: int | None = None
 
     figure = "elbo"
-    collects = False
-    chains = 1
-    warmup = 0
-    thin = 1
 
     def __post_init__(self) -> None:
         check_counts("IVON", steps=self.steps, draws=self.draws, starts=self.starts)
@@ -144,7 +141,7 @@ class IVON(AbstractMethod):
         noise = self._noise(key, sd)
         thetas = state.mean + sd * noise
         (log_likelihood, gradient, curvature) = _expectations(target, prior, thetas, noise, batch)
-        elbo = target.elbo(log_likelihood, prior.kl(target, state.mean, sd, thetas))
+        elbo = target.elbo(log_likelihood, closed_kl(target, state.mean, sd, thetas))
 
         # In units of the precision λ (h + δ), where λ δ is the prior's and λ ĥ is curvature / sd.
         weight = GAIN / (at + length / 10) if self.beta_2 is None else 1 - self.beta_2

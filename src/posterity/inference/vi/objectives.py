@@ -42,17 +42,32 @@ def kl(
 
         KL = Σ KL(qᵢ ‖ pᵢ) + [Σ H(qᵢ) − H(q)]
 
-    The first sum, over elements with a normal prior, needs q's marginals only; under other priors
-    E log p is by draws.
-
     Args:
         target: the target. family, phi: q. thetas: draws of q, (draws, D). log_q: of each.
     """
     if log_q is not None:
         return jnp.mean(log_q - jax.vmap(target.log_prior)(thetas))
-    mean, sd = family.mean_and_sd(phi)
+    return closed_kl(target, *family.mean_and_sd(phi), thetas, family.dependence(phi))
+
+
+def closed_kl(
+    target: Target,
+    mean: jax.Array,
+    sd: jax.Array,
+    thetas: jax.Array,
+    dependence: jax.Array | float = 0.0,
+) -> jax.Array:
+    """KL(q ‖ prior) of a q with normal marginals, in closed form where the prior is normal.
+
+    Elements with a normal prior need nothing but the marginals; under other priors E log p is by
+    draws.
+
+    Args:
+        target: the target. mean, sd: of q, (D,). thetas: draws of q, (draws, D).
+        dependence: Σ H(qᵢ) − H(q), in nats; 0 where the elements are independent.
+    """
     normal, other = target.normal_blocks()
-    total = family.dependence(phi)
+    total = jnp.asarray(dependence)
     for block, loc, scale in normal:
         at = slice(block.start, block.stop)
         loc, scale = (jnp.broadcast_to(v, block.shape).ravel() for v in (loc, scale))
