@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from posterity.empirical import learned
     from posterity.inference.fit import fit
     from posterity.inference.map import MAP
+    from posterity.inference.mcmc.hmc import HMC
     from posterity.inference.mcmc.nuts import NUTS
     from posterity.inference.sgmcmc.sgld import SGLD
     from posterity.inference.vi.advi import ADVI
@@ -42,6 +43,7 @@ _NAMES = {
     "IVON": "posterity.inference.vi.ivon",
     "MAP": "posterity.inference.map",
     "Model": "posterity.model",
+    "HMC": "posterity.inference.mcmc.hmc",
     "NUTS": "posterity.inference.mcmc.nuts",
     "Posterior": "posterity.posterior.posterior",
     "Predictive": "posterity.posterior.predictive",
@@ -60,6 +62,7 @@ __all__ = [
     "DADVI",
     "IVON",
     "MAP",
+    "HMC",
     "NUTS",
     "SGLD",
     "Model",

@@ -27,3 +27,10 @@ def check_among(method: str, name: str, given: object, known: tuple[str, ...]) -
     if given not in known:
         listed = ", ".join(f'"{word}"' for word in known)
         raise ValueError(f"{method}: {name} must be one of {listed}, not {given!r}.")
+
+
+def check_fraction(method: str, **values: float) -> None:
+    """Refuse a number that does not lie between 0 and 1."""
+    for name, value in values.items():
+        if not isinstance(value, numbers.Real) or not 0 < value < 1:
+            raise ValueError(f"{method}: {name} must lie between 0 and 1, not {value!r}.")

@@ -12,23 +12,26 @@ import numpy as np
 
 from posterity.cache import use_compilation_cache
 from posterity.collector import paused_collection
+from posterity.data.arguments import Arguments, as_arguments
 from posterity.data.batches import Batches, as_batches
 from posterity.diagnostics import Code, Result
 from posterity.inference.checks import check_counts
 from posterity.inference.method import AbstractMethod
-from posterity.inference.mixing import mixing_advice
 from posterity.inference.progress import Bar
 from posterity.inference.run import Finished, Peek, Watcher, run
 from posterity.inference.start import Init, start_points
 from posterity.model import Model
+from posterity.posterior.diagnose import diagnose_fit
 from posterity.posterior.distributions import Draws
 from posterity.posterior.history import History
 from posterity.posterior.posterior import Posterior
+from posterity.program_target import ProgramTarget
+from posterity.programs import ProgramModel
 from posterity.target import Target
 
 
 def fit(
-    model: Model,
+    model: Model | ProgramModel,
     data: Any,
     method: AbstractMethod,
     *,
@@ -43,14 +46,16 @@ def fit(
         posterior(θ) ∝ prior(θ) ∏ᵢ p(yᵢ | xᵢ, θ)
 
     Args:
-        model: net, prior and likelihood.
+        model: net, prior and likelihood; or a program, by `Model.from_numpyro`.
         data: a pair ``(x, y)`` of NumPy, JAX or pandas arrays: x (rows, ...), y (rows,) or
-            (rows, targets). They are checked once, here.
-        method: `ADVI`, `MAP`, `NUTS`, `SGLD`.
+            (rows, targets). For a program, a tuple of positional arguments or a dictionary of
+            keyword arguments. They are checked once, here.
+        method: `ADVI`, `IVON`, `DADVI`, `MAP`, `NUTS`, `SGLD`.
         seed: the run's random seed; the same seed gives the same posterior.
         progress: show a progress bar; None shows one on a terminal.
-        init: where to start: ``"net"`` (the net's own initial weights), ``"prior"``, θ as an
-            array, named parameters as a dictionary, or a `Posterior`.
+        init: where to start: ``"net"`` (the net's own initial weights; for a program, uniform in
+            (−2, 2) on the unconstrained scale), ``"prior"``, θ as an array, named
+            parameters as a dictionary, or a `Posterior`.
         every, call: after every so many steps, ``call(posterior)`` with the posterior as it then
             is, to look at, test or save it. If it returns something true, the run ends there.
 
@@ -69,7 +74,7 @@ def fit(
     >>> posterior.predict(x).mean.shape
     (50,)
     """
-    if not isinstance(model, Model):
+    if not isinstance(model, (Model, ProgramModel)):
         raise TypeError(f"model: expected a po.Model, got {type(model).__name__}.")
     if not isinstance(method, AbstractMethod):
         raise TypeError(
@@ -77,30 +82,52 @@ def fit(
         )
     use_compilation_cache()
     with paused_collection():
-        batches = as_batches(
-            data,
-            model.likelihood,
-            method.batch_size,
-            features_first=model.net.features_first,
-        )
-        row = jax.eval_shape(lambda: batches.full)
-        target = Target.build(
-            model, row.x.shape[1:], row.y.shape[1:], batches.rows, method.temperature
-        )
+        target, batches = _prepare(model, data, method)
         _refuse_unlearned(method, target)
         keys, thetas = start_points(
             init, target, seed, range(method.chains), method.start_count(target)
         )
     began = time.perf_counter()
 
-    def wrap(finished: Finished) -> Posterior:
+    def wrap(finished: Finished, last: bool = False) -> Posterior:
         seconds = time.perf_counter() - began
-        return _wrap(method, target, batches, finished, seed, seconds)
+        return _wrap(method, target, batches, finished, seed, seconds, last)
 
     peek = _peek(every, call, wrap)
     finished = run(method, target, batches, keys, thetas, _watcher(method, progress), peek)
     _refuse_hopeless(finished, target, batches, thetas)
-    return wrap(finished)
+    return wrap(finished, last=True)
+
+
+def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> tuple[Any, Any]:
+    """The target, and the data as what hands out its batches."""
+    if isinstance(model, ProgramModel):
+        _refuse_net_settings(method)
+        arguments = as_arguments(data)
+        return ProgramTarget.build(model, arguments, method.temperature), arguments
+    batches = as_batches(
+        data, model.likelihood, method.batch_size, features_first=model.net.features_first
+    )
+    row = jax.eval_shape(lambda: batches.full)
+    shapes = row.x.shape[1:], row.y.shape[1:]
+    return Target.build(model, *shapes, batches.rows, method.temperature), batches
+
+
+def _refuse_net_settings(method: AbstractMethod) -> None:
+    """Refuse what needs to know the rows of the data, or the products of a net."""
+    name = type(method).__name__
+    if method.batch_size is not None:
+        raise ValueError(
+            f"{name}: batch_size={method.batch_size} needs data that fall into independent rows, "
+            "which of a NumPyro program is not known. Leave batch_size out: every step then uses "
+            "all of the data."
+        )
+    estimator = getattr(method, "estimator", "shared")
+    if estimator != "shared":
+        raise ValueError(
+            f'{name}: estimator="{estimator}" needs the products of a net; for a NumPyro program '
+            'use estimator="shared".'
+        )
 
 
 def _peek(
@@ -132,7 +159,7 @@ def _watcher(method: AbstractMethod, progress: bool | None) -> Watcher:
 
 
 def _refuse_hopeless(
-    finished: Finished, target: Target, batches: Batches, thetas: jax.Array
+    finished: Finished, target: Any, batches: Batches | Arguments, thetas: jax.Array
 ) -> None:
     """Raise where no step could be made at all: there is no posterior to return."""
     if not finished.steps or any(s.info["ok"].any() for s in finished.stretches):
@@ -156,12 +183,14 @@ def _refuse_hopeless(
 
 def _wrap(
     method: AbstractMethod,
-    target: Target,
-    batches: Batches,
+    target: Any,
+    batches: Batches | Arguments,
     finished: Finished,
     seed: int,
     seconds: float,
+    last: bool,
 ) -> Posterior:
+    """The posterior of a run; chains are diagnosed at its `last` only, not at every look."""
     history, draws = _history(method, finished)
     report = method.report(target)
     numbers = method.numbers(finished.state, finished.memory)
@@ -172,8 +201,6 @@ def _wrap(
         target = target.at(numbers)
     distribution = method.finish(target, finished.state, draws, finished.memory)
     advice = method.advice(target, history.fields, finished.memory) if history.fields else []
-    if method.collects and isinstance(distribution, Draws):
-        advice += mixing_advice(target, distribution, batches)
     settings = {
         "method": type(method).__name__,
         **{name: _plain(value) for name, value in vars(method).items()},
@@ -182,8 +209,12 @@ def _wrap(
         "seconds": seconds,
         **report,
     }
+    diagnostics = None
+    if last and method.collects and isinstance(distribution, Draws):
+        diagnostics = diagnose_fit(target, distribution, history.fields, batches.full, settings)
+        advice = list(dict.fromkeys([*advice, *diagnostics.advice]))
     result = _result(method, finished, advice)
-    return Posterior(target, distribution, history, settings, result)
+    return Posterior(target, distribution, history, settings, result, diagnostics)
 
 
 def _history(method: AbstractMethod, finished: Finished) -> tuple[History, np.ndarray | None]:

@@ -58,18 +58,20 @@ class AbstractMethod:
     be made; the loop then goes on from `retreat(the last good state)`.
 
     Attributes:
-        figure: the info field that the progress bar shows.
+        figure: the info field that the progress bar shows. also: others that it shows.
         collects: whether the draws of θ are the result.
         sure: whether a step's `ok` speaks for the state it returns, and not for its start only.
         learns: whether it optimises numbers marked `po.learned`.
         temperature: weight of the KL; 1 unless the method has a setting of that name.
         note: a sentence on how the run was made that its result should carry.
-        uneven: whether steps differ much in length, so that chains would wait for each other.
+        uneven: whether steps differ much in length, so that chains in step would wait for each
+            other; on a CPU they then run in threads of their own.
         chains, warmup, thin: how many chains; steps before the first kept draw; steps per draw.
         batch_size: rows per step, or None for all.
     """
 
     figure: str
+    also: tuple[str, ...] = ()
     collects: bool = False
     sure: bool = False
     uneven: bool = False

@@ -42,10 +42,12 @@ class Bar(Watcher):
         self._bar.start()
         self._began = time.perf_counter()
 
-    def update(self, steps: int, figure: float, failures: int) -> None:
+    def update(self, steps: int, figure: float, failures: int, also: dict[str, float]) -> None:
         """Move the bar."""
         rate = steps / max(time.perf_counter() - self._began, 1e-9)
         shown = f"{self.figure.replace('_', ' ')} {_short(figure)}"
+        for name, value in also.items():
+            shown += f", {name.replace('_', ' ')} {_short(value)}"
         if failures:
             shown += f", {failures} steps not finite"
         self._bar.update(self._task, completed=steps, rate=f"{rate:,.0f}/s", shown=shown)
@@ -57,4 +59,4 @@ class Bar(Watcher):
 
 
 def _short(value: float) -> str:
-    return f"{value:,.1f}" if math.isfinite(value) and abs(value) >= 10 else f"{value:.3f}"
+    return f"{value:,.1f}" if math.isfinite(value) and abs(value) >= 10 else f"{value:.3g}"

@@ -7,8 +7,10 @@ progress, listens for an interruption and looks for trouble.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -19,6 +21,7 @@ import numpy as np
 from posterity.cache import quick_jit
 from posterity.collector import paused_collection
 from posterity.data.batches import Batches, Order
+from posterity.dtypes import float_dtype
 from posterity.inference.interrupt import Interrupt
 from posterity.inference.method import AbstractMethod, Review, Stretch
 from posterity.target import Target
@@ -88,7 +91,7 @@ def prepare(
 
 @eqx.filter_jit(donate="all-except-first")
 def dispatch(
-    fixed: tuple[AbstractMethod, Target, Batches, int, bool], loop: Loop, steps: Any, confirm: Any
+    fixed: tuple[AbstractMethod, Target, Batches, int], loop: Loop, steps: Any, confirm: Any
 ) -> tuple[Loop, Any, jax.Array | None]:
     """Make `steps` steps; the number is an argument, so one compilation serves every dispatch.
 
@@ -101,8 +104,8 @@ def dispatch(
         The loop, the info of every step (chain, room + 1, …), and the kept θ (chain, room / thin,
         D).
     """
-    method, target, batches, room, together = fixed
-    over_chains = _over_chains(loop.keys.shape[0], together)
+    method, target, batches, room = fixed
+    over_chains = jax.vmap if loop.keys.shape[0] > 1 else _alone
 
     def one_chain(key: jax.Array, order: Order, state: Any, good: Any, failed: jax.Array) -> Any:
         # Traced once, for its types here and for the loop below.
@@ -160,16 +163,13 @@ def dispatch(
 
 def _fixed(
     method: AbstractMethod, target: Target, batches: Batches
-) -> tuple[AbstractMethod, Target, Batches, int, bool]:
-    """What all dispatches of a run have in common: what runs, buffer lengths, and how chains go."""
+) -> tuple[AbstractMethod, Target, Batches, int]:
+    """What all dispatches of a run have in common: what runs, and the length of their buffers."""
     room = min(MOST_STEPS, max(method.total_steps, 1))
     if method.collects:
         a_draw = 8 * target.size * method.chains
         room = min(room, max(1, MOST_BYTES // a_draw) * method.thin)
-    # Chains of one matrix product each gain from going in step; chains whose steps differ in
-    # length (NUTS) would wait for the slowest, so on a CPU they go one after the other.
-    together = jax.default_backend() != "cpu" or not method.uneven
-    return method, target, batches, -(-room // method.thin) * method.thin, together
+    return method, target, batches, -(-room // method.thin) * method.thin
 
 
 def _take(room: jax.Array, index: jax.Array) -> jax.Array:
@@ -184,22 +184,14 @@ def _choose(condition: jax.Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
-def _over_chains(chains: int, together: bool) -> Callable[[Callable], Callable]:
-    """Map over the chain axis: all in step with `vmap`, or one after the other with `lax.map`."""
-    if chains > 1 and together:
-        return jax.vmap
-    if chains > 1:
-        return lambda f: lambda *args: jax.lax.map(lambda given: f(*given), args)
+def _alone(f: Callable) -> Callable:
+    """`f` of one chain; a chain axis of one would turn every product into a batched one."""
 
-    def alone(f: Callable) -> Callable:
-        # A chain axis of one would turn every product into a batched one.
-        def mapped(*args: Any) -> Any:
-            out = f(*jax.tree.map(lambda leaf: leaf[0], args))
-            return jax.tree.map(lambda leaf: leaf[None], out)
+    def mapped(*args: Any) -> Any:
+        out = f(*jax.tree.map(lambda leaf: leaf[0], args))
+        return jax.tree.map(lambda leaf: leaf[None], out)
 
-        return mapped
-
-    return alone
+    return mapped
 
 
 def _data_key(key: jax.Array) -> jax.Array:
@@ -216,8 +208,13 @@ class Watcher:
     def start(self, total: int) -> None:
         """Before the first step."""
 
-    def update(self, steps: int, figure: float, failures: int) -> None:
-        """After a dispatch: steps made so far, the method's figure, failed steps so far."""
+    def update(self, steps: int, figure: float, failures: int, also: dict[str, float]) -> None:
+        """After a dispatch.
+
+        Args:
+            steps: made so far, per chain. figure: the method's. failures: failed steps so far.
+            also: the method's other figures, by name.
+        """
 
     def stop(self) -> None:
         """After the last step, whatever happened."""
@@ -277,13 +274,66 @@ def run(
     )
 
 
-def _joined(infos: list[Any], draws: list[Any]) -> Stretch:
-    joined = {name: np.concatenate([info[name] for info in infos], axis=1) for name in infos[0]}
-    return Stretch(joined, np.concatenate(draws, axis=1) if draws else None)
+class _Lane:
+    """Chains that run in step, and what they have reported since the stretch began."""
+
+    def __init__(self, loop: Loop, made: int) -> None:
+        self.loop = loop
+        self.made = made
+        self.left = 0  # steps of the present segment
+        self.infos: list[dict[str, np.ndarray]] = []
+        self.draws: list[np.ndarray] = []
+
+
+def _lanes(loop: Loop, apart: bool) -> list[_Lane]:
+    """One lane, or one for each chain."""
+    made, chains = int(loop.steps), loop.keys.shape[0]
+    if not apart or chains == 1:
+        return [_Lane(loop, made)]
+    # No buffer may be shared, as each lane's dispatch takes those it is given.
+    host = jax.device_get(loop._replace(keys=np.zeros(chains)))
+    lanes = []
+    for chain in range(chains):
+        part = jax.tree.map(lambda leaf, c=chain: np.array(leaf[c : c + 1]), host[2:])
+        lanes.append(_Lane(Loop(loop.keys[chain : chain + 1], np.array(host.steps), *part), made))
+    return lanes
+
+
+def _loop(lanes: list[_Lane], keys: jax.Array) -> Loop:
+    """The lanes as one loop again, as far as the last of them has come."""
+    if len(lanes) == 1:
+        return lanes[0].loop
+    host = [jax.device_get(lane.loop[2:]) for lane in lanes]
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *host)
+    return Loop(keys, np.asarray(min(lane.made for lane in lanes), np.int32), *joined)
+
+
+def _stretch(lanes: list[_Lane], thin: int) -> Stretch:
+    """What all lanes have reported; of an interrupted run, as far as the last has come."""
+    infos = [
+        {name: np.concatenate([info[name] for info in lane.infos], axis=1) for name in first}
+        for lane in lanes
+        for first in lane.infos[:1]
+    ]
+    if len(infos) < len(lanes):  # interrupted before every lane had its turn
+        return Stretch({}, None, kept=False)
+    steps = min(next(iter(info.values())).shape[1] for info in infos)
+    info = {name: np.concatenate([i[name][:, :steps] for i in infos]) for name in infos[0]}
+    if any(not lane.draws for lane in lanes):
+        return Stretch(info, None)
+    drawn = [np.concatenate(lane.draws, axis=1) for lane in lanes]
+    count = min(draws.shape[1] for draws in drawn)
+    return Stretch(info, np.concatenate([draws[:, :count] for draws in drawn]))
 
 
 class _Runner:
-    """Makes stretches of steps, in dispatches that take about `DISPATCH_SECONDS` each."""
+    """Makes stretches of steps, in dispatches that take about `DISPATCH_SECONDS` each.
+
+    Chains whose steps differ in length (`method.uneven`) would wait for the slowest if they ran in
+    step. On a CPU each then is a lane of its own, and as many lanes run at a time as there are
+    cores: JAX runs calls from several threads side by side, without devices to set up, and a chain
+    gives the same draws whichever lane or thread it is in.
+    """
 
     def __init__(
         self,
@@ -303,49 +353,86 @@ class _Runner:
         self.failures = 0
         self.lost = False
         self.told = False  # by the peek to end
+        self.apart = method.uneven and jax.default_backend() == "cpu"
 
     def stretch(
         self, loop: Loop, review: Review, interrupt: Interrupt, done: list[Stretch]
     ) -> tuple[Loop, Stretch]:
         """Make up to as many steps from `loop` as the review says."""
-        infos: list[Any] = []
-        draws: list[np.ndarray] = []
+        keys = loop.keys
+        lanes = _lanes(loop, self.apart)
         left = review.steps
-        while True:
-            # Until the warm-up ends no draw is kept; thinning starts with the first step after it.
-            made = int(loop.steps)
-            warm = max(0, self.method.warmup - made) if self.method.collects else 0
-            count = min(self.size, left, warm or left, self._to_next_look(made))
-            confirm = int(count == left and not self.method.collects)
-            began = time.perf_counter()
-            with contextlib.nullcontext() if self.compiled else paused_collection():
-                loop, info, kept = dispatch(
-                    self.fixed, loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
-                )
-            info = jax.tree.map(lambda leaf, n=count: np.asarray(leaf)[:, :n], info)
-            self._grow(time.perf_counter() - began, count)
-            infos.append(info._asdict())
-            if kept is not None and not warm:
-                draws.append(np.asarray(kept)[:, : count // self.method.thin])
-            left -= count
-            self._watch(loop, infos[-1])
-            self._look(loop, infos, draws, done, review.memory)
-            if left == 0 or interrupt.asked or self.lost or self.told:
-                break
-        return loop, _joined(infos, draws)
+        while left and not (interrupt.asked or self.lost or self.told):
+            segment = min(left, self._to_next_look(lanes[0].made))
+            for lane in lanes:
+                lane.left = segment
+            self._run(lanes, left - segment == 0, interrupt)
+            left -= segment
+            self._look(lanes, keys, done, review.memory)
+        return _loop(lanes, keys), _stretch(lanes, self.method.thin)
+
+    def _run(self, lanes: list[_Lane], last: bool, interrupt: Interrupt) -> None:
+        """Run every lane to the end of its segment."""
+        first = lanes[0]
+        if not self.compiled:
+            self._finished(first, *self._advance(first, last), lanes)
+        if len(lanes) == 1:
+            while first.left and not (interrupt.asked or self.lost):
+                self._finished(first, *self._advance(first, last), lanes)
+            return
+        running: dict[Future, _Lane] = {}
+        workers = min(_cores(), len(lanes))
+        with ThreadPoolExecutor(workers, initializer=_same_precision()) as pool:
+            while True:
+                behind = [lane for lane in lanes if lane.left and lane not in running.values()]
+                behind.sort(key=lambda lane: lane.made)
+                if interrupt.asked or self.lost:
+                    behind = []
+                for lane in behind[: workers - len(running)]:
+                    running[pool.submit(self._advance, lane, last)] = lane
+                if not running:
+                    return
+                # With a time limit, so that Ctrl-C is heard while the lanes run.
+                for future in wait(running, 0.1, FIRST_COMPLETED).done:
+                    lane = running.pop(future)
+                    self._finished(lane, *future.result(), lanes)
+
+    def _advance(self, lane: _Lane, last: bool) -> tuple[float, int]:
+        """One dispatch; returns the seconds it took and its steps."""
+        # Until the warm-up ends no draw is kept; thinning starts with the first step after it.
+        warm = max(0, self.method.warmup - lane.made) if self.method.collects else 0
+        count = min(self.size, lane.left, warm or lane.left)
+        confirm = int(last and count == lane.left and not self.method.collects)
+        began = time.perf_counter()
+        with contextlib.nullcontext() if self.compiled else paused_collection():
+            lane.loop, info, kept = dispatch(
+                self.fixed, lane.loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
+            )
+        info = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :count], info)
+        seconds = time.perf_counter() - began
+        lane.infos.append(info._asdict())
+        if kept is not None and not warm:
+            lane.draws.append(np.asarray(kept)[:, : count // self.method.thin])
+        lane.left -= count
+        lane.made += count
+        return seconds, count
+
+    def _finished(self, lane: _Lane, seconds: float, count: int, lanes: list[_Lane]) -> None:
+        """After a dispatch, in the main thread."""
+        self._grow(seconds, count)
+        self._watch(lane, lanes)
 
     def _to_next_look(self, made: int) -> int:
-        return self.peek.every - made % self.peek.every if self.peek else MOST_STEPS
+        return self.peek.every - made % self.peek.every if self.peek else 2**31
 
-    def _look(
-        self, loop: Loop, infos: list[Any], draws: list[Any], done: list[Stretch], memory: Any
-    ) -> None:
-        if self.peek is None or int(loop.steps) % self.peek.every:
+    def _look(self, lanes: list[_Lane], keys: jax.Array, done: list[Stretch], memory: Any) -> None:
+        made = min(lane.made for lane in lanes)
+        if self.peek is None or made % self.peek.every:
             return
         # A copy, because the next dispatch takes the state's buffers.
-        state = jax.tree.map(np.array, loop.state)
-        stretches = [*done, _joined(infos, draws)]
-        so_far = Finished(state, stretches, memory, False, True, self.lost, int(loop.steps))
+        state = jax.tree.map(np.array, _loop(lanes, keys).state)
+        stretches = [*done, _stretch(lanes, self.method.thin)]
+        so_far = Finished(state, stretches, memory, False, True, self.lost, made)
         self.told = bool(self.peek.call(so_far))
 
     def _grow(self, seconds: float, count: int) -> None:
@@ -358,8 +445,31 @@ class _Runner:
         thin = self.method.thin
         self.size = min(self.room, max(1, int(self.size * factor) // thin) * thin)
 
-    def _watch(self, loop: Loop, info: dict[str, np.ndarray]) -> None:
+    def _watch(self, lane: _Lane, lanes: list[_Lane]) -> None:
+        info = lane.infos[-1]
         self.failures += int((~info["ok"]).sum())
-        self.lost = bool((np.asarray(loop.failed) >= GIVE_UP).any())
-        figure = float(np.mean(info[self.method.figure][:, -100:]))
-        self.watcher.update(int(loop.steps), figure, self.failures)
+        self.lost = self.lost or bool((np.asarray(lane.loop.failed) >= GIVE_UP).any())
+
+        def recent(name: str) -> float:
+            return float(np.mean(info[name][:, -100:]))
+
+        also = {name: recent(name) for name in self.method.also}
+        steps = sum(lane.made for lane in lanes) // len(lanes)
+        self.watcher.update(steps, recent(self.method.figure), self.failures, also)
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _same_precision() -> Callable[[], None]:
+    """Gives another thread the float64 switch of this one, where it was made for a thread only."""
+    wide = float_dtype() == np.float64
+
+    def set_up() -> None:
+        jax.enable_x64(wide).__enter__()
+
+    return set_up

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.cache import quick_jit
+from posterity.densities import AbstractTarget
 from posterity.dtypes import float_dtype
 from posterity.posterior.posterior import Posterior
-from posterity.target import Target
 
 Init = Any
 
@@ -22,7 +22,7 @@ START = 2**30  # folded into a chain's key for its starts: far from the numbers 
 
 
 def start_points(
-    init: Init, target: Target, seed: int, chains: Sequence[int], starts: int
+    init: Init, target: AbstractTarget, seed: int, chains: Sequence[int], starts: int
 ) -> tuple[jax.Array, jax.Array]:
     """The key of each chain, and start points θ (start, chain, D).
 
@@ -82,7 +82,7 @@ def _keys(seed: Any, chains: Any) -> jax.Array:
 
 @quick_jit
 def _drawn(
-    target: Target, seed: Any, chains: Any, starts: int, from_prior: bool
+    target: AbstractTarget, seed: Any, chains: Any, starts: int, from_prior: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Keys, and θ (start, chain, D) from the prior or from the net's initial weights."""
     keys, target = _keys(seed, chains), target.at_start()
@@ -92,7 +92,7 @@ def _drawn(
         return jax.vmap(lambda key: draw(jax.random.fold_in(key, number)))(keys)
 
     thetas = jax.vmap(start)(jnp.arange(starts) + START)
-    if from_prior or not target.net.holds_weights or starts * len(chains) == 1:
+    if from_prior or not target.fixed_start or starts * len(chains) == 1:
         return keys, thetas
     first = (jnp.arange(starts)[:, None] == 0) & (chains == 0)
     noise = jax.random.normal(jax.random.fold_in(keys[0], START), thetas.shape, thetas.dtype)
@@ -100,7 +100,7 @@ def _drawn(
     return keys, jnp.where(first[..., None], thetas, moved)
 
 
-def _spread(target: Target, theta: jax.Array) -> jax.Array:
+def _spread(target: AbstractTarget, theta: jax.Array) -> jax.Array:
     """The standard deviation within each parameter, for each element of θ."""
     pieces = [
         jnp.broadcast_to(jnp.std(theta[p.start : p.stop]), (p.stop - p.start,))

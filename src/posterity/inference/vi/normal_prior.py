@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from posterity.target import Block, Target
+from posterity.target import Target
 
 
 class NormalPrior(NamedTuple):
@@ -19,7 +18,7 @@ class NormalPrior(NamedTuple):
 
     loc: jax.Array
     precision: jax.Array
-    other: tuple[Block, ...]
+    other: tuple[Any, ...]
 
     @classmethod
     def of(cls, target: Target, like: jax.Array) -> NormalPrior:
@@ -28,14 +27,10 @@ class NormalPrior(NamedTuple):
         loc, precision = jnp.zeros_like(like), jnp.zeros_like(like)
         for block, mean, sd in normal:
             at = slice(block.start, block.stop)
-            loc = loc.at[at].set(_flat(mean, block.shape))
-            precision = precision.at[at].set(1 / _flat(sd, block.shape) ** 2)
+            loc = loc.at[at].set(mean)
+            precision = precision.at[at].set(1 / sd**2)
         return cls(loc, precision, other)
 
     def rest(self, target: Target, theta: jax.Array) -> jax.Array:
         """What of log p(θ) is not normal: 0 where all of it is."""
         return target.log_prior_of(theta, self.other)
-
-
-def _flat(value: object, shape: tuple[int, ...]) -> jax.Array:
-    return jnp.broadcast_to(jnp.asarray(value), shape).reshape(int(np.prod(shape)))

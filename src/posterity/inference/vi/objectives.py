@@ -70,7 +70,6 @@ def closed_kl(
     total = jnp.asarray(dependence)
     for block, loc, scale in normal:
         at = slice(block.start, block.stop)
-        loc, scale = (jnp.broadcast_to(v, block.shape).ravel() for v in (loc, scale))
         total = total + normal_kl(mean[at], sd[at], loc, scale)
     if other:
         free = [sd[block.start : block.stop] for block in other]
