@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from posterity.inference.fit import fit
     from posterity.inference.map import MAP
     from posterity.inference.mcmc.hmc import HMC
+    from posterity.inference.mcmc.mamclmc import MAMCLMC
+    from posterity.inference.mcmc.mclmc import MCLMC
     from posterity.inference.mcmc.nuts import NUTS
     from posterity.inference.sgmcmc.sgld import SGLD
     from posterity.inference.vi.advi import ADVI
@@ -44,6 +46,8 @@ _NAMES = {
     "MAP": "posterity.inference.map",
     "Model": "posterity.model",
     "HMC": "posterity.inference.mcmc.hmc",
+    "MAMCLMC": "posterity.inference.mcmc.mamclmc",
+    "MCLMC": "posterity.inference.mcmc.mclmc",
     "NUTS": "posterity.inference.mcmc.nuts",
     "Posterior": "posterity.posterior.posterior",
     "Predictive": "posterity.posterior.predictive",
@@ -63,6 +67,8 @@ __all__ = [
     "IVON",
     "MAP",
     "HMC",
+    "MAMCLMC",
+    "MCLMC",
     "NUTS",
     "SGLD",
     "Model",

@@ -114,6 +114,22 @@ TABLE = [
         minibatch=None,
     ),
     Row(
+        "MCLMC",
+        short=po.MCLMC(chains=2, warmup=20, draws=20, thin=2),
+        long=po.MCLMC(chains=4, warmup=5_000, draws=2_500, thin=8, energy_var=1e-7),
+        answer=exact,
+        optimises=False,
+        minibatch=None,
+    ),
+    Row(
+        "MAMCLMC",
+        short=po.MAMCLMC(chains=2, warmup=20, draws=20),
+        long=po.MAMCLMC(chains=4, warmup=500, draws=2_500),
+        answer=exact,
+        optimises=False,
+        minibatch=None,
+    ),
+    Row(
         "SGLD",
         short=po.SGLD(draws=20, step_size=STEP, chains=2, thin=2),
         long=po.SGLD(draws=10_000, step_size=STEP, chains=4, thin=4),

@@ -64,8 +64,8 @@ class AbstractMethod:
         learns: whether it optimises numbers marked `po.learned`.
         temperature: weight of the KL; 1 unless the method has a setting of that name.
         note: a sentence on how the run was made that its result should carry.
-        uneven: whether steps differ much in length, so that chains in step would wait for each
-            other; on a CPU they then run in threads of their own.
+        apart: whether chains run in threads of their own on a CPU: where steps differ in length,
+            chains in step would wait for each other; small nets gain from the cores anyway.
         chains, warmup, thin: how many chains; steps before the first kept draw; steps per draw.
         batch_size: rows per step, or None for all.
     """
@@ -74,7 +74,7 @@ class AbstractMethod:
     also: tuple[str, ...] = ()
     collects: bool = False
     sure: bool = False
-    uneven: bool = False
+    apart: bool = False
     learns: bool = False
     temperature: float = 1.0
     batch_size: int | None = None

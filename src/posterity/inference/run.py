@@ -329,7 +329,7 @@ def _stretch(lanes: list[_Lane], thin: int) -> Stretch:
 class _Runner:
     """Makes stretches of steps, in dispatches that take about `DISPATCH_SECONDS` each.
 
-    Chains whose steps differ in length (`method.uneven`) would wait for the slowest if they ran in
+    Chains whose steps differ in length (`method.apart`) would wait for the slowest if they ran in
     step. On a CPU each then is a lane of its own, and as many lanes run at a time as there are
     cores: JAX runs calls from several threads side by side, without devices to set up, and a chain
     gives the same draws whichever lane or thread it is in.
@@ -353,7 +353,7 @@ class _Runner:
         self.failures = 0
         self.lost = False
         self.told = False  # by the peek to end
-        self.apart = method.uneven and jax.default_backend() == "cpu"
+        self.apart = method.apart and jax.default_backend() == "cpu"
 
     def stretch(
         self, loop: Loop, review: Review, interrupt: Interrupt, done: list[Stretch]

@@ -47,7 +47,7 @@ class AbstractHamiltonian(AbstractMethod):
     figure = "acceptance_rate"
     also = ("step_size", "leapfrogs", "divergent")
     collects = True
-    uneven = True
+    apart = True
     sure = True
 
     def _warmup(self) -> Warmup:

@@ -1,0 +1,158 @@
+"""Tuning of microcanonical Langevin: step size, metric and length, within the warm-up's steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+# The parts of a warm-up end at these shares of it: the step size finds its way; moments are taken;
+# the step size again, in the new metric; the length, from how long θ remembers where it was.
+FIND, MOMENTS, AGAIN = 0.4, 0.6, 0.8
+MEMORY = 300  # steps that the estimate of the step size looks back over
+LENGTH = 0.4  # L over the way that θ takes to forget
+BATCHES = 8  # batch means of which the time to forget is estimated
+
+
+class Moments(NamedTuple):
+    """Running count, mean and sum of squared deviations (Welford 1962)."""
+
+    count: jax.Array
+    mean: jax.Array
+    squares: jax.Array
+
+
+class Tuned(NamedTuple):
+    """What the warm-up has learned.
+
+    Attributes:
+        step_size: ε. largest: no step may be longer, since one that was has failed. length: L.
+        sd: the metric (D,). errors: fading sums of errors over ε⁶, and of ones.
+        average: sums of log ε and of ones, over the part whose ε stays.
+        moments: of θ in the present part. batches: means of θ over pieces of the last part.
+    """
+
+    step_size: jax.Array
+    largest: jax.Array
+    length: jax.Array
+    sd: jax.Array
+    errors: jax.Array
+    average: jax.Array
+    moments: Moments
+    batches: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """The tuning of Robnik et al. 2023, appendix, and of BlackJAX, one step at a time.
+
+    Errors are averaged as they are. BlackJAX gives little weight to those far from the aim, which on
+    nets, where errors have heavy tails, made ε half as long again.
+
+    Args:
+        steps: length of the warm-up. energy_var: aim for the variance of the energy error, per
+            dimension.
+    """
+
+    steps: int
+    energy_var: float
+
+    def init(self, theta: jax.Array) -> Tuned:
+        """The identity metric, and steps of a quarter of its size."""
+        size = jnp.asarray(theta.shape[0], theta.dtype)
+        return Tuned(
+            step_size=jnp.sqrt(size) / 4,
+            largest=jnp.full((), jnp.inf, theta.dtype),
+            length=jnp.sqrt(size),
+            sd=jnp.ones_like(theta),
+            errors=jnp.zeros(2, theta.dtype),
+            average=jnp.zeros(2, theta.dtype),
+            moments=_none(theta),
+            batches=jnp.zeros((BATCHES, *theta.shape), theta.dtype),
+        )
+
+    def update(
+        self, tuned: Tuned, at: jax.Array, theta: jax.Array, change: jax.Array, fine: jax.Array
+    ) -> Tuned:
+        """After step number `at`; nothing once warm.
+
+        Args:
+            theta: where the step led. change: of the energy. fine: whether all was finite.
+        """
+        return jax.lax.cond(
+            at < self.steps, lambda: self._learn(tuned, at, theta, change, fine), lambda: tuned
+        )
+
+    def _learn(
+        self, tuned: Tuned, at: jax.Array, theta: jax.Array, change: jax.Array, fine: jax.Array
+    ) -> Tuned:
+        find, moments, again = (round(share * self.steps) for share in (FIND, MOMENTS, AGAIN))
+        fixed = at >= again
+        stepped = self._step_size(tuned, theta.shape[0], change, fine)
+        tuned = jax.tree.map(lambda a, b: jnp.where(fixed, a, b), tuned, stepped)
+        # Large errors are rare, so that any one ε is a guess; the second half of its way decides.
+        late = (at >= (moments + again) // 2) & ~fixed
+        logs = jnp.stack([jnp.log(tuned.step_size), jnp.ones_like(tuned.step_size)])
+        average = tuned.average + jnp.where(late, logs, 0.0)
+        settled = jnp.where(at == again - 1, jnp.exp(average[0] / average[1]), tuned.step_size)
+        tuned = tuned._replace(step_size=settled, average=average)
+        seen = ((at >= find) & (at < moments)) | fixed
+        tuned = tuned._replace(moments=_seen(tuned.moments, theta, seen & fine))
+        tuned = jax.lax.cond(at == moments - 1, lambda: _scaled(tuned), lambda: tuned)
+        per = max(1, (self.steps - again) // BATCHES)
+        number = jnp.clip((at - again) // per, 0, BATCHES - 1)
+        part = jnp.where(fixed & ((at - again) < per * BATCHES), theta / per, 0.0)
+        tuned = tuned._replace(batches=tuned.batches.at[number].add(part))
+        return jax.lax.cond(at == self.steps - 1, lambda: _lengthened(tuned, per), lambda: tuned)
+
+    def _step_size(self, tuned: Tuned, size: int, change: jax.Array, fine: jax.Array) -> Tuned:
+        """ε from the rule that the error's variance grows as ε⁶."""
+        keep = 1 - 1 / MEMORY
+        error = change**2 / (size * self.energy_var) + 1e-8
+        new = jnp.stack([error / tuned.step_size**6, jnp.ones_like(error)])
+        errors = keep * tuned.errors + jnp.where(fine, new, 0.0)
+        largest = jnp.where(fine, tuned.largest, 0.8 * tuned.step_size)
+        found = (errors[0] / errors[1]) ** (-1 / 6)
+        found = jnp.where(fine & jnp.isfinite(found), found, 0.8 * tuned.step_size)
+        step_size = jnp.minimum(found, largest)
+        return tuned._replace(step_size=step_size, errors=errors, largest=largest)
+
+
+def _none(theta: jax.Array) -> Moments:
+    return Moments(jnp.zeros((), theta.dtype), jnp.zeros_like(theta), jnp.zeros_like(theta))
+
+
+def _seen(moments: Moments, theta: jax.Array, take: jax.Array) -> Moments:
+    count = moments.count + 1
+    off = theta - moments.mean
+    mean = moments.mean + off / count
+    new = Moments(count, mean, moments.squares + off * (theta - mean))
+    return jax.tree.map(lambda a, b: jnp.where(take, a, b), new, moments)
+
+
+def _scaled(tuned: Tuned) -> Tuned:
+    """The metric from the moments."""
+    count, _, squares = tuned.moments
+    sd = jnp.sqrt(squares / jnp.maximum(count, 1))
+    fine = (count > 1) & jnp.all(jnp.isfinite(sd) & (sd > 0))
+    scaled = tuned._replace(
+        # The same steps in θ as before, on average; the next part finds the best.
+        step_size=tuned.step_size / jnp.sqrt(jnp.mean(sd**2)),
+        largest=jnp.full_like(tuned.largest, jnp.inf),
+        sd=sd,
+        errors=jnp.zeros_like(tuned.errors),
+        moments=_none(tuned.sd),
+    )
+    kept = tuned._replace(moments=_none(tuned.sd))
+    return jax.tree.map(lambda a, b: jnp.where(fine, a, b), scaled, kept)
+
+
+def _lengthened(tuned: Tuned, per: int) -> Tuned:
+    """L from the time to forget: the variance of batch means over that of single draws."""
+    var = tuned.moments.squares / jnp.maximum(tuned.moments.count, 1)
+    between = jnp.var(tuned.batches, axis=0, ddof=1)
+    forget = jnp.mean(jnp.where(var > 0, per * between / var, 1.0))
+    length = LENGTH * tuned.step_size * jnp.maximum(forget, 1.0)
+    return tuned._replace(length=jnp.where(jnp.isfinite(length), length, tuned.length))
