@@ -126,7 +126,7 @@ def test_no_pickle_and_no_eval() -> None:
 
 
 def test_only_target_scales_batches() -> None:
-    """`rows / batch` and the KL weight stand in target.py, and nowhere else."""
+    """`rows / batch` and the KL weight stand in densities.py, and nowhere else."""
     scaled = re.compile(r"kl_weight|rows\s*/\s*|/\s*batch_size|n_data")
     # These two need curvature in units of the likelihood, and so divide by the KL's weight.
     curvature = {"ivon.py", "dadvi.py"}

@@ -64,10 +64,10 @@ _NAMES = {
 __all__ = [
     "ADVI",
     "DADVI",
-    "IVON",
-    "MAP",
     "HMC",
+    "IVON",
     "MAMCLMC",
+    "MAP",
     "MCLMC",
     "NUTS",
     "SGLD",

@@ -12,7 +12,8 @@ def paused_collection() -> Iterator[None]:
     """Hold the cyclic garbage collector back, and leave it as it was found.
 
     Importing JAX and tracing a loop make hundreds of thousands of objects that stay alive. The
-    collector walks them all several times and finds nothing: 0.3 s of a first fit that takes two.
+    collector walks them all several times and finds nothing: a tenth of a
+    first fit that takes two seconds.
 
     >>> import gc
     >>> with paused_collection():

@@ -71,6 +71,10 @@ class Prior(eqx.Module):
         """The numbers to be learned."""
         return [slot for pattern, rule in self.rules for slot in slots(rule, f"prior.{pattern}")]
 
+    def covers(self, path: str) -> bool:
+        """Whether it is the prior of a likelihood's unknown, too; see `Posterior.as_prior`."""
+        return False
+
     def fill(self, values: dict[int, Any]) -> Prior:
         """The prior with every number to be learned replaced by its value (token → value)."""
         return Prior(tuple((pattern, fill(rule, values)) for pattern, rule in self.rules))

@@ -107,6 +107,7 @@ def report(
         figures=[_figure(picture) for picture in pictures(posterior, train, held, names)],
         sections=[
             *(_section(heading, content) for heading, content in (extra or {}).items()),
+            *_chains(posterior),
             _section("Settings", _settings(posterior.settings)),
             _section("Model", _model(posterior)),
             _section("Priors", _priors(posterior)),
@@ -190,6 +191,20 @@ def _section(heading: str, content: Any, note: str = "") -> _Section:
     heads = list(dict.fromkeys(key for item in items for key in item))
     lines = [[_cell(item.get(head, "")) for head in heads] for item in items]
     return _Section(heading, note, heads=[str(head) for head in heads], lines=lines)
+
+
+def _chains(posterior: Posterior) -> list[_Section]:
+    """The figures of a sampler's chains; those of weights only with their remark."""
+    found = posterior.diagnostics
+    if found is None:
+        return []
+    how = " by what they predict at training rows;" if found.predictions else ""
+    note = (
+        f"{found.length},{how} the worst figures of each kind, and where they are. {found.remark}"
+    )
+    sections = [_section("Chains", found.table(), note)] if found.table() else []
+    facts = found.facts()
+    return [*sections, *([_section("Sampler", facts)] if facts else [])]
 
 
 def _facts(posterior: Posterior) -> list[str]:

@@ -1,32 +1,26 @@
-"""The target of inference: log densities of one flat unconstrained vector θ.
-
-This is the only place that scales a batch by N/B and that weights the KL. Every method, whatever
-its kind, asks `Target` and so cannot get either wrong. `docs/log-densities.md` derives it all.
-"""
+"""The target of a net: its prior and likelihood as log densities of flat unconstrained θ."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from numpyro.distributions.transforms import IdentityTransform, biject_to
 
+from posterity.blocks import UNKNOWN, Block, Parameter, lay_out
+from posterity.densities import AbstractTarget
 from posterity.dtypes import float_dtype
-from posterity.empirical import Learned, Slot, fill, is_learned
+from posterity.empirical import Learned, Slot, is_learned
+from posterity.joint import JointBlock, JointPrior
 from posterity.likelihoods import AbstractLikelihood
-from posterity.model import Model
-from posterity.nets.convolves import convolves
+from posterity.model import Model, check_outputs
 from posterity.nets.net import AbstractNet
-from posterity.priors import Prior, fit_shape
-
-UNKNOWN = "likelihood."
+from posterity.priors import Prior
 
 
 class Batch(NamedTuple):
@@ -36,84 +30,31 @@ class Batch(NamedTuple):
     y: jax.Array
 
 
-class Parameter(NamedTuple):
-    """Where one parameter lives in θ: its path, its constrained shape and its slice of θ."""
-
-    path: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-
-class Block(eqx.Module):
-    """A run of θ under one prior, evaluated in one go.
-
-    `shape` is the constrained shape; neighbours with one scalar prior share a flat block, which
-    makes the log prior of a whole net one fused sum.
-    """
-
-    prior: dist.Distribution
-    start: int = eqx.field(static=True)
-    stop: int = eqx.field(static=True)
-    shape: tuple[int, ...] = eqx.field(static=True)
-
-    def constrain(self, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The constrained values of this block and log |d constrained / d θ|, summed."""
-        transform = biject_to(self.prior.support)
-        free = theta[self.start : self.stop].reshape(transform.inverse_shape(self.shape))
-        value = transform(free)
-        if isinstance(transform, IdentityTransform):
-            return value, jnp.zeros((), theta.dtype)
-        return value, jnp.sum(transform.log_abs_det_jacobian(free, value))
-
-    def draw(self, key: jax.Array, draws: int) -> jax.Array:
-        """Unconstrained draws from the prior: (draws, size of the block)."""
-        missing = self.shape[: len(self.shape) - len(self.prior.shape())]
-        value = self.prior.sample(key, (draws, *missing)).reshape(draws, *self.shape)
-        free = biject_to(self.prior.support).inv(value)
-        return free.reshape(draws, -1).astype(float_dtype())
-
-    def normal(self) -> tuple[Any, Any] | None:
-        """(loc, sd) where the prior is a normal on the real line, else None."""
-        base = self.prior
-        while isinstance(base, (dist.ExpandedDistribution, dist.Independent)):
-            base = base.base_dist
-        if isinstance(base, dist.Normal):
-            return base.loc, base.scale
-        return None
-
-
-class Target(eqx.Module):
-    """Log densities of flat unconstrained θ for one model and the size of its data.
+class Target(AbstractTarget):
+    """The target of a `Model`: net, prior and likelihood, and the size of its data.
 
         log p(θ)        = Σ over blocks of log prior(T(θ)) + log |T′(θ)|
         log p(y | x, θ) = per example
-        log joint       = log p(θ) + (N / B) Σ_{i in batch} log p(yᵢ | xᵢ, θ)
-        ELBO            = (N / B) Σ_{i in batch} E_q log p(yᵢ | xᵢ, θ) − kl_weight · KL(q ‖ p)
 
     θ holds the net's parameters in tree order, then the likelihood's unknowns, each mapped to the
     real line by NumPyro's `biject_to`. Built by `Target.build`.
 
     Attributes:
-        rows: N, the number of rows of all data.
-        parameters: where each named parameter lives in θ.
-        slots: the numbers to be learned (`po.learned`); `at` puts values in their places.
         convolves: whether the net has convolutions or pooling, which have a fast form on CPU.
-        kl_weight: 1 for a Bayesian posterior; anything else is a tempered one.
     """
 
     net: AbstractNet
     prior: Prior
     likelihood: AbstractLikelihood
-    blocks: tuple[Block, ...]
+    blocks: tuple[Block | JointBlock, ...]
     parameters: tuple[Parameter, ...] = eqx.field(static=True)
     template: Any = eqx.field(static=True)
     x_shape: tuple[int, ...] = eqx.field(static=True)
     y_shape: tuple[int, ...] = eqx.field(static=True)
     rows: int = eqx.field(static=True)
-    slots: tuple[Slot, ...] = eqx.field(static=True, default=())
-    convolves: bool = eqx.field(static=True, default=False)
-    kl_weight: float = eqx.field(static=True, default=1.0)
+    slots: tuple[Slot, ...] = eqx.field(static=True)
+    kl_weight: float = eqx.field(static=True)
+    convolves: bool = eqx.field(static=True)
 
     @classmethod
     def build(
@@ -141,10 +82,14 @@ class Target(eqx.Module):
         convolves = check_outputs(model, template, x_shape, y_shape)
         shapes = model.parameters()
         priors = dict(prior.attach(shapes))
-        for name, unknown in likelihood.unknowns().items():
-            priors[UNKNOWN + name] = unknown
-            shapes[UNKNOWN + name] = unknown.shape()
-        parameters, blocks = _lay_out(shapes, priors)
+        unknowns = {UNKNOWN + name: unknown for name, unknown in likelihood.unknowns().items()}
+        for path in sorted(unknowns, key=prior.covers, reverse=True):
+            priors[path] = unknowns[path]
+            shapes[path] = unknowns[path].shape()
+        parameters, plain = lay_out(shapes, priors)
+        blocks: tuple[Block | JointBlock, ...] = plain
+        if isinstance(prior, JointPrior):
+            blocks = prior.join(parameters, plain)
         leaves, structure = jax.tree.flatten(template)
         return cls(
             net=model.net,
@@ -161,7 +106,7 @@ class Target(eqx.Module):
             kl_weight=float(kl_weight),
         )
 
-    def at(self, numbers: jax.Array) -> Target:
+    def at(self, numbers: jax.Array) -> Self:
         """The target with the numbers to be learned at given values.
 
         Args:
@@ -173,7 +118,7 @@ class Target(eqx.Module):
         if not self.slots:
             return self
         values = {slot.token: slot.constrain(numbers[i]) for i, slot in enumerate(self.slots)}
-        filled = [Block(fill(b.prior, values), b.start, b.stop, b.shape) for b in self.blocks]
+        filled = [block.fill(values) for block in self.blocks]
         return dataclasses.replace(
             self,
             prior=self.prior.fill(values),
@@ -182,29 +127,15 @@ class Target(eqx.Module):
             slots=(),
         )
 
-    def at_start(self) -> Target:
-        """The target with the numbers to be learned where they start."""
-        return self.at(jnp.asarray([slot.start for slot in self.slots], float_dtype()))
-
-    @property
-    def size(self) -> int:
-        """D, the length of θ."""
-        return self.parameters[-1].stop
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The names of the parameters, in the order of θ."""
-        return tuple(parameter.path for parameter in self.parameters)
-
     @property
     def net_leaves(self) -> int:
         """How many of the parameters are the net's; the others are the likelihood's unknowns."""
         return len(self.template[1])
 
     @property
-    def dtype(self) -> Any:
-        """That of θ and of the data."""
-        return float_dtype()
+    def fixed_start(self) -> bool:
+        """Whether the net holds its own weights, so that every key gives the same."""
+        return self.net.holds_weights and not isinstance(self.prior, JointPrior)
 
     def template_params(self) -> Any:
         """The net's parameter tree as shapes and dtypes."""
@@ -216,7 +147,7 @@ class Target(eqx.Module):
         """Whether a parameter is its part of θ itself, and not a transform of it."""
         start = next(p.start for p in self.parameters if p.path == path)
         block = next(b for b in self.blocks if b.start <= start < b.stop)
-        return isinstance(biject_to(block.prior.support), IdentityTransform)
+        return block.on_real_line(start)
 
     # -- θ and what it stands for ----------------------------------------------------------------
 
@@ -237,23 +168,11 @@ class Target(eqx.Module):
         Raises:
             ValueError: a parameter is missing, unknown or of another shape.
         """
-        expected = {parameter.path: parameter.shape for parameter in self.parameters}
-        if set(params) != set(expected):
-            missing, extra = set(expected) - set(params), set(params) - set(expected)
-            raise ValueError(f"params: missing {sorted(missing)}, unknown {sorted(extra)}.")
-        for path, shape in expected.items():
-            if jnp.shape(params[path]) != shape:
-                raise ValueError(
-                    f"params: {path!r} has shape {jnp.shape(params[path])}, expected {shape}."
-                )
-        flat = jnp.concatenate(
-            [jnp.asarray(params[path], float_dtype()).ravel() for path in expected]
-        )
+        flat = jnp.concatenate([value.ravel() for value in self.checked(params).values()])
         pieces, start = [], 0
         for block in self.blocks:
-            stop = start + int(np.prod(block.shape))
-            value = flat[start:stop].reshape(block.shape)
-            pieces.append(biject_to(block.prior.support).inv(value).ravel())
+            stop = start + block.count
+            pieces.append(block.unconstrain(flat[start:stop]))
             start = stop
         return jnp.concatenate(pieces)
 
@@ -305,39 +224,19 @@ class Target(eqx.Module):
         return self._log_prior(theta, self.blocks, jacobian)
 
     def _log_prior(
-        self, theta: jax.Array, blocks: tuple[Block, ...], jacobian: bool = True
+        self, theta: jax.Array, blocks: tuple[Any, ...], jacobian: bool = True
     ) -> jax.Array:
         total = jnp.zeros((), theta.dtype)
         for block in blocks:
-            value, log_det = block.constrain(theta)
-            total = total + jnp.sum(block.prior.log_prob(value)) + (log_det if jacobian else 0.0)
+            total = total + block.log_prior(theta, jacobian)
         return total
-
-    def scaled_log_likelihood(self, theta: jax.Array, batch: Batch) -> jax.Array:
-        """(N / B) Σ log p(yᵢ | xᵢ, θ): the unbiased estimate of the log likelihood of all rows."""
-        return self.scaled(self.log_likelihood(theta, batch))
-
-    def scaled(self, each: jax.Array) -> jax.Array:
-        """(N / B) Σ of one log likelihood per row of a batch (B,)."""
-        return self.rows / each.shape[0] * jnp.sum(each)
-
-    def log_joint(self, theta: jax.Array, batch: Batch, *, jacobian: bool = True) -> jax.Array:
-        """log p(θ) + (N / B) Σ log p(yᵢ | xᵢ, θ)."""
-        return self.log_prior(theta, jacobian=jacobian) + self.scaled_log_likelihood(theta, batch)
-
-    def elbo(self, expected_log_likelihood: jax.Array, kl: jax.Array, warm: Any = 1.0) -> jax.Array:
-        """The evidence lower bound from an already scaled expected log likelihood and a KL.
-
-        `warm` ≤ 1 weighs the KL less while a fit warms up.
-        """
-        return expected_log_likelihood - self.kl_weight * warm * kl
 
     # -- the prior's own affairs ------------------------------------------------------------------
 
-    def normal_blocks(self) -> tuple[list[tuple[Block, Any, Any]], tuple[Block, ...]]:
+    def normal_blocks(self) -> tuple[list[tuple[Any, Any, Any]], tuple[Any, ...]]:
         """The blocks with a normal prior as (block, loc, sd), and the other blocks."""
-        normal: list[tuple[Block, Any, Any]] = []
-        other: list[Block] = []
+        normal: list[tuple[Any, Any, Any]] = []
+        other: list[Any] = []
         for block in self.blocks:
             found = block.normal()
             if found is None:
@@ -346,7 +245,7 @@ class Target(eqx.Module):
                 normal.append((block, *found))
         return normal, tuple(other)
 
-    def log_prior_of(self, theta: jax.Array, blocks: tuple[Block, ...]) -> jax.Array:
+    def log_prior_of(self, theta: jax.Array, blocks: tuple[Any, ...]) -> jax.Array:
         """The part of `log_prior` that comes from `blocks`."""
         return self._log_prior(theta, blocks)
 
@@ -358,23 +257,15 @@ class Target(eqx.Module):
     def net_draw(self, key: jax.Array) -> jax.Array:
         """θ with the net's own initial weights; the likelihood's unknowns at their prior median.
 
-        A weight outside its prior's support, such as a zero bias under a positive prior, is drawn
-        from the prior instead.
+        Under a joint prior it is a draw from it, and under others a weight outside its support is.
         """
         leaves = [leaf.ravel() for leaf in jax.tree.leaves(self.net.init(key))]
         values = jnp.concatenate(leaves).astype(float_dtype())
         pieces, start = [], 0
         for number, block in enumerate(self.blocks):
-            stop = start + int(np.prod(block.shape))
-            drawn = functools.partial(block.draw, jax.random.fold_in(key, number))
-            if stop > values.size:
-                pieces.append(jnp.median(drawn(101), axis=0))
-            else:
-                transform = biject_to(block.prior.support)
-                free = transform.inv(values[start:stop].reshape(block.shape)).ravel()
-                if not isinstance(transform, IdentityTransform):
-                    free = jnp.where(jnp.isfinite(free), free, drawn(1)[0])
-                pieces.append(free)
+            stop = start + block.count
+            given = values[start:stop] if stop <= values.size else values[:0]
+            pieces.append(block.start_draw(jax.random.fold_in(key, number), given))
             start = stop
         return jnp.concatenate(pieces)
 
@@ -396,55 +287,3 @@ def _number_slots(model: Model) -> tuple[Prior, AbstractLikelihood, tuple[Slot, 
     )
     slots = [dataclasses.replace(first[token], token=position[token]) for token in position]
     return prior, likelihood, tuple(slots)
-
-
-def _lay_out(
-    shapes: Mapping[str, tuple[int, ...]], priors: Mapping[str, dist.Distribution]
-) -> tuple[tuple[Parameter, ...], tuple[Block, ...]]:
-    parameters: list[Parameter] = []
-    blocks: list[Block] = []
-    start = 0
-    for path, shape in shapes.items():
-        prior = priors[path]
-        transform = biject_to(prior.support)
-        stop = start + int(np.prod(transform.inverse_shape(shape)))
-        parameters.append(Parameter(path, shape, start, stop))
-        last = blocks[-1] if blocks else None
-        scalar = prior.shape() == () and not path.startswith(UNKNOWN)
-        if scalar and last is not None and last.prior is prior:
-            blocks[-1] = Block(prior, last.start, stop, (stop - last.start,))
-        elif scalar:
-            blocks.append(Block(prior, start, stop, (stop - start,)))
-        else:
-            blocks.append(Block(fit_shape(prior, shape, path), start, stop, shape))
-        start = stop
-    return tuple(parameters), tuple(blocks)
-
-
-def check_outputs(
-    model: Model, template: Any, x_shape: tuple[int, ...], y_shape: tuple[int, ...]
-) -> bool:
-    """Refuse a net that cannot take rows of `x_shape` or gives the wrong number of outputs.
-
-    Returns whether the net convolves or pools.
-    """
-    rows = 3
-    x = jax.ShapeDtypeStruct((rows, *x_shape), float_dtype())
-    try:
-        jaxpr, out = jax.make_jaxpr(model.net.apply, return_shape=True)(template, x)
-    except Exception as error:
-        raise ValueError(
-            f"x: the net cannot take rows of shape {x_shape}: {str(error).splitlines()[0]} Check "
-            "the number of input columns of the net and of x."
-        ) from error
-    per_target = model.likelihood.outputs_per_target
-    needed = per_target * int(np.prod(y_shape))
-    given = int(np.prod(out.shape[1:]))
-    if out.shape[0] != rows or given != needed:
-        name = type(model.likelihood).__name__
-        raise ValueError(
-            f"net: it gives outputs of shape {('rows', *out.shape[1:])} for rows of x, but "
-            f"{name} needs {needed} per row ({per_target} for each of {int(np.prod(y_shape))} "
-            "target columns of y). Change the net's output size."
-        )
-    return convolves(jaxpr)

@@ -38,7 +38,7 @@ def press(monkeypatch, times, at=2):
     """Ctrl-C, `times` times, after dispatch number `at` and each one after it."""
     calls = []
 
-    def update(self, steps, figure, failures):
+    def update(self, steps, figure, failures, also):
         calls.append(steps)
         if at <= len(calls) < at + times:
             signal.raise_signal(signal.SIGINT)
@@ -55,10 +55,14 @@ def fit(method):
 def test_the_first_ctrl_c_returns_what_was_fitted(monkeypatch, name):
     calls = press(monkeypatch, 1)
     posterior = fit(METHODS[name])
-    assert len(calls) == 2
+    # Chains in threads of their own finish what they are at, and count as far as the last is.
+    others = METHODS[name].chains - 1 if METHODS[name].apart else 0
+    assert 2 <= len(calls) <= 2 + others
     assert posterior.result.code is Code.INTERRUPTED
-    assert posterior.settings["steps_made"] == calls[-1] < METHODS[name].total_steps
-    assert f"{calls[-1]:,} steps" in posterior.result.message
+    made = posterior.settings["steps_made"]
+    assert made == calls[-1] if not others else made <= calls[-1]
+    assert made < METHODS[name].total_steps
+    assert f"{made:,} steps" in posterior.result.message
     mean, sd = posterior.distribution.mean_and_sd()
     assert np.isfinite(np.asarray([mean, sd])).all()
     assert np.isfinite(posterior.predict(X, draws=10).mean).all()
@@ -82,7 +86,7 @@ def test_a_real_signal_from_another_thread_ends_the_run():
 
 
 def test_the_second_ctrl_c_raises(monkeypatch):
-    def update(self, steps, figure, failures):
+    def update(self, steps, figure, failures, also):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 

@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 import pytest
 
 import posterity as po
-from posterior.handmade import gaussian_of, linear, posterior_of
+from posterior.handmade import draws_of, gaussian_of, linear, posterior_of
 
 pytest.importorskip("arviz")
 
@@ -58,6 +58,74 @@ def test_statistics_have_arvizs_names(nuts):
     assert stats["lp"].shape == (2, 6)
     np.testing.assert_array_equal(stats["lp"].values, nuts.history.log_joint)
     np.testing.assert_array_equal(stats["diverging"].values, nuts.history.divergent)
+
+
+@pytest.fixture(scope="module")
+def moving():
+    """Chains that have left their start."""
+    method = po.NUTS(chains=2, warmup=150, draws=60)
+    return po.fit(MODEL, (X, X[:, 0]), method, progress=False)
+
+
+def test_users_own_code_runs_on_it(moving):
+    """Summary, energies and plots find what they look for, and say what we say."""
+    az = pytest.importorskip("arviz")
+    data = moving.to_arviz()
+    table = az.summary(data, round_to=12)
+    assert "likelihood.scale" in table.index
+    assert "layers.1.weight[0, 2]" in table.index
+    assert len(table) == 11
+    (scale,) = moving.diagnostics.named
+    row = table.loc["likelihood.scale"]
+    assert row["mean"] == pytest.approx(scale.mean, rel=1e-4)
+    for theirs, ours in (("r_hat", scale.rhat), ("ess_bulk", scale.ess_bulk)):
+        if theirs in row:
+            assert np.isfinite(ours)
+            assert row[theirs] == pytest.approx(ours, rel=1e-3)
+    np.testing.assert_allclose(az.bfmi(data), moving.diagnostics.sampler.bfmi, rtol=1e-3)
+
+
+def test_their_plots_run_on_it(moving):
+    az = pytest.importorskip("arviz")
+    matplotlib = pytest.importorskip("matplotlib")
+    if int(az.__version__.split(".")[0]) >= 1:
+        pytest.skip("the plots of ArviZ 1 are another package")
+    matplotlib.use("agg")
+    data = moving.to_arviz()
+    az.plot_energy(data)
+    az.plot_trace(data, var_names=["likelihood.scale"])
+    az.plot_rank(data, var_names=["likelihood.scale"])
+    az.plot_autocorr(data, var_names=["likelihood.scale"])
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def test_it_says_where_it_comes_from(nuts):
+    for name in ("posterior", "sample_stats"):
+        attrs = nuts.to_arviz()[name].attrs
+        assert attrs["inference_library"] == "posterity"
+        assert attrs["inference_method"] == "NUTS"
+        assert attrs["tuning_steps"] == 20
+        assert attrs["sampling_time"] > 0
+
+
+def test_a_thinned_draw_is_divergent_if_one_of_its_steps_is():
+    history = {
+        "divergent": np.array([[0, 1, 0, 0, 0, 0, 0, 0, 1]], bool),
+        "depth": np.array([[1, 2, 3, 4, 5, 6, 7, 1, 2]]),
+    }
+    posterior = posterior_of(
+        linear(po.likelihoods.Normal(0.5)),
+        draws_of(np.zeros((1, 3, 1))),
+        history=history,
+        thin=3,
+        max_depth=7,
+    )
+    stats = posterior.to_arviz()["sample_stats"]
+    assert stats["diverging"].values.tolist() == [[True, False, True]]
+    assert stats["tree_depth"].values.tolist() == [[3, 6, 2]]
+    assert stats["reached_max_treedepth"].values.tolist() == [[False, False, True]]
 
 
 def test_statistics_of_thinned_draws_are_those_of_their_own_steps():

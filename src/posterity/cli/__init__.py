@@ -114,10 +114,17 @@ def demo_digits(
         "digits"
     ),
     data: Annotated[Images, typer.Option(help="Handwritten digits, or clothes.")] = Images.mnist,
-    steps: Annotated[int, typer.Option(help="Gradient steps of 128 images.")] = 6_000,
-    test: Annotated[int, typer.Option(help="Test images to predict at the end.")] = 10_000,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Gradient steps of 128 images; 6,000 by default.")
+    ] = None,
+    test: Annotated[
+        int | None, typer.Option(min=2, help="Test images to predict; all 10,000 by default.")
+    ] = None,
     small: Annotated[
-        bool, typer.Option("--small", help="1,200 steps, 2,000 test images: about two minutes.")
+        bool,
+        typer.Option(
+            "--small", help="By default 800 steps and 1,000 test images instead: two minutes."
+        ),
     ] = False,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -132,8 +139,8 @@ def demo_digits(
     """
     from posterity.cli.digits import digits
 
-    if small:
-        steps, test = 1_200, 2_000
+    steps = steps or (800 if small else 6_000)
+    test = test or (1_000 if small else 10_000)
     progress = not quiet and not json
     finish(digits(out, data.value, steps, test, seed, quiet=quiet, progress=progress), json)
 

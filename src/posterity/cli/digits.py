@@ -44,7 +44,7 @@ def digits(
         steps=steps,
         batch_size=128,
         estimator="flipout",
-        optimizer=optax.adam(optax.cosine_decay_schedule(1e-3, steps)),
+        optimizer=optax.adam(1e-3),
         stop=False,
     )
     looks: list[dict[str, float]] = []

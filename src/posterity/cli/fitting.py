@@ -166,8 +166,8 @@ def make_method(settings: Settings, rows: int) -> tuple[AbstractMethod, list[str
         return po.ADVI(batch_size=batch, **given), notes
     if name == "map":
         return po.MAP(batch_size=batch, **given), notes
-    kept = {"draws": settings.draws} if settings.draws is not None else {}
-    warmup = {"warmup": settings.steps} if settings.steps is not None else {}
+    kept: dict[str, Any] = {"draws": settings.draws} if settings.draws is not None else {}
+    warmup: dict[str, Any] = {"warmup": settings.steps} if settings.steps is not None else {}
     if name == "nuts":
         return po.NUTS(**kept, **warmup), notes
     size = settings.step_size

@@ -181,7 +181,7 @@ def as_inputs(x: Any, name: str = "x") -> np.ndarray:
     Raises:
         TypeError, ValueError: as `as_batches`.
     """
-    array = _as_numbers(x, name)
+    array = as_numbers(x, name)
     if array.ndim < 2:
         raise ValueError(
             f"{name}: expected rows of inputs, shape (rows, columns, ...), got "
@@ -190,7 +190,7 @@ def as_inputs(x: Any, name: str = "x") -> np.ndarray:
         )
     if 0 in array.shape:
         raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")
-    return _as_finite(array, name)
+    return as_finite(array, name)
 
 
 def as_targets(
@@ -204,7 +204,7 @@ def as_targets(
     Raises:
         TypeError, ValueError: as `as_batches`.
     """
-    array = _as_numbers(y, name)
+    array = as_numbers(y, name)
     classes = likelihood.kind == "classification"
     if array.ndim != 1 and (classes or array.ndim != 2):
         column = f" Use {name}[:, 0]." if array.ndim == 2 and array.shape[1] == 1 else ""
@@ -213,7 +213,7 @@ def as_targets(
         raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}.{column or onehot}")
     if 0 in array.shape:
         raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")
-    array = _as_finite(array, name)
+    array = as_finite(array, name)
     likelihood.check(array)
     if classes and not one_class and (array == array[0]).all():
         raise ValueError(
@@ -223,7 +223,12 @@ def as_targets(
     return array.astype(likelihood.target_dtype)
 
 
-def _as_numbers(given: Any, name: str) -> np.ndarray:
+def as_numbers(given: Any, name: str) -> np.ndarray:
+    """`given` as an array of real numbers, of any shape and values.
+
+    Raises:
+        TypeError, ValueError: it holds something else, or masked values.
+    """
     if np.ma.isMaskedArray(given) and np.ma.getmaskarray(given).any():
         where = ", ".join(map(str, np.argwhere(np.ma.getmaskarray(given))[0]))
         raise ValueError(f"{name}[{where}] is masked: drop or impute missing values.")
@@ -246,27 +251,27 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
     """Objects that are all real numbers as floats; anything else is refused by index."""
     for index, value in np.ndenumerate(array):
         if not isinstance(value, (int, float, np.integer, np.floating, np.bool_)):
-            where = ", ".join(map(str, index))
+            where = f"[{', '.join(map(str, index))}]" if index else ""
             raise TypeError(
-                f"{name}[{where}] = {value!r} is not a number (dtype {array.dtype}). Encode "
+                f"{name}{where} = {value!r} is not a number (dtype {array.dtype}). Encode "
                 "categories as numbers, and drop or impute missing values."
             )
     return array.astype(np.float64)
 
 
-def _as_finite(array: np.ndarray, name: str) -> np.ndarray:
+def as_finite(array: np.ndarray, name: str) -> np.ndarray:
     """`array` in the library's float type; NaN, infinity and what cannot be squared are refused."""
     if array.dtype.kind != "f" or array.dtype.itemsize < 4:
         array = array.astype(np.float64 if array.dtype.itemsize > 2 else np.float32)
     limit = largest_magnitude()
     # One pass and no temporary of the array's size where all is well.
-    if not (array.min() >= -limit and array.max() <= limit):
+    if array.size and not (array.min() >= -limit and array.max() <= limit):
         bad = ~(np.abs(array) <= limit)
         first = tuple(int(i) for i in np.argwhere(bad)[0])
-        where, value = ", ".join(map(str, first)), array[first]
+        where, value = f"[{', '.join(map(str, first))}]" if first else "", array[first]
         if np.isfinite(value):
             what = f"is too large for {np.dtype(float_dtype()).name} arithmetic: standardise {name}"
         else:
             what = "is not finite: drop or impute such rows"
-        raise ValueError(f"{name}[{where}] = {value} {what}. ({bad.sum()} such values.)")
+        raise ValueError(f"{name}{where} = {value} {what}. ({bad.sum()} such values.)")
     return array.astype(float_dtype(), copy=False)

@@ -50,7 +50,7 @@ def fit(
         data: a pair ``(x, y)`` of NumPy, JAX or pandas arrays: x (rows, ...), y (rows,) or
             (rows, targets). For a program, a tuple of positional arguments or a dictionary of
             keyword arguments. They are checked once, here.
-        method: `ADVI`, `IVON`, `DADVI`, `MAP`, `NUTS`, `SGLD`.
+        method: `ADVI`, `IVON`, `DADVI`, `MAP`, `NUTS`, `HMC`, `MCLMC`, `MAMCLMC`, `SGLD`.
         seed: the run's random seed; the same seed gives the same posterior.
         progress: show a progress bar; None shows one on a terminal.
         init: where to start: ``"net"`` (the net's own initial weights; for a program, uniform in
@@ -214,7 +214,7 @@ def _wrap(
         diagnostics = diagnose_fit(target, distribution, history.fields, batches.full, settings)
         advice = list(dict.fromkeys([*advice, *diagnostics.advice]))
     result = _result(method, finished, advice)
-    return Posterior(target, distribution, history, settings, result, diagnostics)
+    return Posterior(target, distribution, history, settings, result, diagnostics, method)
 
 
 def _history(method: AbstractMethod, finished: Finished) -> tuple[History, np.ndarray | None]:

@@ -291,11 +291,11 @@ def _lanes(loop: Loop, apart: bool) -> list[_Lane]:
     if not apart or chains == 1:
         return [_Lane(loop, made)]
     # No buffer may be shared, as each lane's dispatch takes those it is given.
-    host = jax.device_get(loop._replace(keys=np.zeros(chains)))
+    steps, *host = jax.device_get(loop[1:])
     lanes = []
     for chain in range(chains):
-        part = jax.tree.map(lambda leaf, c=chain: np.array(leaf[c : c + 1]), host[2:])
-        lanes.append(_Lane(Loop(loop.keys[chain : chain + 1], np.array(host.steps), *part), made))
+        part = jax.tree.map(lambda leaf, c=chain: np.array(leaf[c : c + 1]), host)
+        lanes.append(_Lane(Loop(loop.keys[chain : chain + 1], steps.copy(), *part), made))
     return lanes
 
 
@@ -305,19 +305,20 @@ def _loop(lanes: list[_Lane], keys: jax.Array) -> Loop:
         return lanes[0].loop
     host = [jax.device_get(lane.loop[2:]) for lane in lanes]
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *host)
-    return Loop(keys, np.asarray(min(lane.made for lane in lanes), np.int32), *joined)
+    steps: Any = np.asarray(min(lane.made for lane in lanes), np.int32)
+    return Loop(keys, steps, *joined)
 
 
-def _stretch(lanes: list[_Lane], thin: int) -> Stretch:
+def _stretch(lanes: list[_Lane]) -> Stretch:
     """What all lanes have reported; of an interrupted run, as far as the last has come."""
     infos = [
         {name: np.concatenate([info[name] for info in lane.infos], axis=1) for name in first}
         for lane in lanes
         for first in lane.infos[:1]
     ]
-    if len(infos) < len(lanes):  # interrupted before every lane had its turn
-        return Stretch({}, None, kept=False)
     steps = min(next(iter(info.values())).shape[1] for info in infos)
+    if len(infos) < len(lanes):  # before every lane had its turn
+        infos, steps = infos[:1] * len(lanes), 0
     info = {name: np.concatenate([i[name][:, :steps] for i in infos]) for name in infos[0]}
     if any(not lane.draws for lane in lanes):
         return Stretch(info, None)
@@ -369,7 +370,7 @@ class _Runner:
             self._run(lanes, left - segment == 0, interrupt)
             left -= segment
             self._look(lanes, keys, done, review.memory)
-        return _loop(lanes, keys), _stretch(lanes, self.method.thin)
+        return _loop(lanes, keys), _stretch(lanes)
 
     def _run(self, lanes: list[_Lane], last: bool, interrupt: Interrupt) -> None:
         """Run every lane to the end of its segment."""
@@ -395,7 +396,8 @@ class _Runner:
                 # With a time limit, so that Ctrl-C is heard while the lanes run.
                 for future in wait(running, 0.1, FIRST_COMPLETED).done:
                     lane = running.pop(future)
-                    self._finished(lane, *future.result(), lanes)
+                    seconds, count = future.result()
+                    self._finished(lane, seconds, count, lanes)
 
     def _advance(self, lane: _Lane, last: bool) -> tuple[float, int]:
         """One dispatch; returns the seconds it took and its steps."""
@@ -431,7 +433,7 @@ class _Runner:
             return
         # A copy, because the next dispatch takes the state's buffers.
         state = jax.tree.map(np.array, _loop(lanes, keys).state)
-        stretches = [*done, _stretch(lanes, self.method.thin)]
+        stretches = [*done, _stretch(lanes)]
         so_far = Finished(state, stretches, memory, False, True, self.lost, made)
         self.told = bool(self.peek.call(so_far))
 

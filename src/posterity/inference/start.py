@@ -30,8 +30,8 @@ def start_points(
 
     Args:
         init: ``"net"``, ``"prior"``, an array θ (D,) or (chain, D), a dictionary of named
-            constrained parameters, or a `Posterior` of the same model (its mean, or draws of it
-            for several chains or starts).
+            constrained parameters, or a `Posterior` of the same model (its centre, or draws of
+            it for several chains or starts).
         target: the target. seed: the run's seed. chains: their numbers. starts: how many per chain.
 
     A net that holds its own weights (Equinox, NNX) gives the same ones for every key. The first
@@ -52,7 +52,7 @@ def start_points(
         if init.target.paths != target.paths or init.target.size != target.size:
             raise ValueError("init: the posterior is of another model; its parameters differ.")
         if starts * len(chain_numbers) == 1:
-            return keys, init.distribution.mean_and_sd()[0][None, None]
+            return keys, init.distribution.centre()[None, None]
         return keys, init.sample(keys[0], starts * len(chain_numbers)).reshape(grid)
     if isinstance(init, Mapping):
         init = target.at_start().unconstrain(init)

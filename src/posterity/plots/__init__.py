@@ -5,6 +5,7 @@ Axes; ``ax.figure.savefig("name.png")`` writes it. No global state of matplotlib
 """
 
 from posterity.plots.bands import band
+from posterity.plots.chains import autocorrelation, energy, ranks, traces
 from posterity.plots.checks import calibration, confidence, predicted_observed
 from posterity.plots.histories import elbo, history
 from posterity.plots.images import held_out
@@ -14,19 +15,23 @@ from posterity.plots.scatter import data
 from posterity.plots.surfaces import epistemic_surface, probability_surface, sd_surface
 
 __all__ = [
+    "autocorrelation",
     "band",
     "calibration",
     "confidence",
     "data",
     "density",
     "elbo",
+    "energy",
     "epistemic_surface",
     "held_out",
     "history",
     "layers",
     "predicted_observed",
     "probability_surface",
+    "ranks",
     "sd_surface",
     "trace",
+    "traces",
     "weights",
 ]

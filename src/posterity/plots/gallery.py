@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from posterity.data.batches import as_inputs, as_targets
-from posterity.plots import style
+from posterity.plots import chains, style
 from posterity.plots.bands import band
 from posterity.plots.checks import calibration, confidence, predicted_observed
 from posterity.plots.histories import drawable, elbo
@@ -35,6 +35,13 @@ CALIBRATION = "On the dashed line, what is said with 80 % is right 8 times in 10
 CONFIDENCE = "How probable the predicted classes were said to be."
 OBSERVED = "A perfect prediction lies on the dashed line."
 RUN = "What the method reported, step by step."
+TRACES = (
+    "Draws in their order by chain, at the row where the chains agree least and at others, and of "
+    "named numbers. Chains that agree overlie each other."
+)
+RANKS = "Each chain's share of all draws by rank: flat where the chains agree."
+AUTOCORRELATION = "What draws have in common with later ones: the sooner zero, the more they tell."
+ENERGY = "Steps much narrower than the energies there are (E-BFMI below 0.3) miss the tails."
 WEIGHTS = (
     "Weights of a network are label-symmetric: chains may differ here and yet predict alike. "
     "Judge by the predictions."
@@ -145,9 +152,32 @@ def pictures(
         found += _checks(judged, names, by_band=len(found) == 1)
     if drawable(posterior.history):
         found.append(Picture("The run", RUN, elbo(posterior)))
+    sampled = chains.has_chains(posterior)
+    if sampled and "energy" in posterior.history:
+        found.append(Picture("Energy", ENERGY, chains.energy(posterior)))
     if len(found) % 2:
         found[-1] = dataclasses.replace(found[-1], wide=True)
+    if sampled:
+        found += _chains(posterior, seen, names)
     return [*found, Picture("Weights", WEIGHTS, weights(posterior), wide=True)]
+
+
+def _chains(posterior: Posterior, rows: Rows | None, names: Names) -> list[Picture]:
+    """Whether the chains agree; without rows and without named numbers there is nothing to see."""
+    if rows is None and posterior.target.net_leaves == len(posterior.target.paths):
+        return []
+    x = None if rows is None else rows.x
+    units: dict[str, Any] = {"y_name": names.y, "rescale": names.rescale}
+    return [
+        Picture("Traces", TRACES, chains.traces(posterior, x, **units), wide=True),
+        Picture("Ranks", RANKS, chains.ranks(posterior, x, **units), wide=True),
+        Picture(
+            "Autocorrelation",
+            AUTOCORRELATION,
+            chains.autocorrelation(posterior, x, **units),
+            wide=True,
+        ),
+    ]
 
 
 def _over_x(posterior: Posterior, rows: Rows, names: Names) -> list[Picture]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+import posterity
 from posterity.posterior.distributions import Draws
 from posterity.posterior.posterior import Posterior, Seed
 
@@ -15,6 +16,7 @@ STATS = {
     "acceptance_rate": "acceptance_rate",
     "divergent": "diverging",
     "depth": "tree_depth",
+    "deepest": "reached_max_treedepth",
     "leapfrogs": "n_steps",
     "energy": "energy",
     "step_size": "step_size",
@@ -31,7 +33,8 @@ def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
         import arviz
     except ImportError as error:
         raise ImportError('to_arviz needs ArviZ: pip install "posterity[arviz]".') from error
-    weights = {path: posterior.weights(path, n=n, seed=seed) for path in posterior.target.paths}
+    target = posterior.target
+    weights = posterior.named((*target.paths, *target.derived), n, seed)
     dims = {
         path: [f"{path}_dim_{axis}" for axis in range(values.ndim - 2)]
         for path, values in weights.items()
@@ -46,16 +49,43 @@ def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
         groups["sample_stats"] = _stats(posterior, next(iter(weights.values())).shape[:2])
     groups = {name: group for name, group in groups.items() if group}
     if int(arviz.__version__.split(".")[0]) >= 1:
-        return arviz.from_dict(groups, coords=coords, dims=dims)
-    return arviz.from_dict(**groups, coords=coords, dims=dims)
+        data = arviz.from_dict(groups, coords=coords, dims=dims)
+    else:
+        data = arviz.from_dict(**groups, coords=coords, dims=dims)
+    for name in groups:
+        data[name].attrs.update(_origin(posterior))
+    return data
 
 
 def _stats(posterior: Posterior, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Sample statistics of the kept draws: the last step of each draw's `thin`."""
-    thin = int(posterior.settings.get("thin", 1))
-    stats = {}
-    for name, values in posterior.history.fields.items():
-        kept = values[..., thin - 1 :: thin] if values.ndim == 2 else values
-        if name in STATS and kept.shape == shape:
-            stats[STATS[name]] = kept
+    """Sample statistics of the kept draws: the last step of each draw's `thin`.
+
+    But a draw counts as divergent, or as one of the longest path, if any of its steps was.
+    """
+    thin = int(posterior.settings.get("thin") or 1)
+    deepest = posterior.settings.get("max_depth")
+    fields = dict(posterior.history.fields)
+    if "depth" in fields and deepest is not None:
+        fields["deepest"] = fields["depth"] >= deepest
+    stats: dict[str, np.ndarray] = {}
+    for name, values in fields.items():
+        if name not in STATS or values.shape != (shape[0], shape[1] * thin):
+            continue
+        steps = values.reshape(*shape, thin)
+        stats[STATS[name]] = np.any(steps, axis=2) if values.dtype == bool else steps[..., -1]
     return stats
+
+
+def _origin(posterior: Posterior) -> dict[str, Any]:
+    """Where the draws come from, in ArviZ's names of attributes."""
+    settings = posterior.settings
+    found: dict[str, Any] = {
+        "inference_library": "posterity",
+        "inference_library_version": posterity.__version__,
+        "inference_method": str(settings["method"]),
+    }
+    if isinstance(settings.get("seconds"), float):
+        found["sampling_time"] = settings["seconds"]
+    if isinstance(settings.get("warmup"), int):
+        found["tuning_steps"] = settings["warmup"]
+    return found

@@ -37,6 +37,10 @@ class AbstractDistribution(eqx.Module):
     def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
         """Mean and standard deviation of every element of θ."""
 
+    def centre(self) -> jax.Array:
+        """Where one run may start from: the mean, (D,)."""
+        return self.mean_and_sd()[0]
+
     @abstractmethod
     def sample(self, key: jax.Array, n: int) -> jax.Array:
         """`n` draws of θ with axes (chain, draw, D)."""
@@ -57,6 +61,14 @@ class AbstractDensity(AbstractDistribution):
     @abstractmethod
     def log_prob(self, theta: jax.Array) -> jax.Array:
         """log q(θ) of one θ (D,)."""
+
+    def marginal(self, at: np.ndarray) -> "AbstractDensity":
+        """The density of the elements `at` of θ, the others integrated out."""
+        raise TypeError(f"{type(self).__name__} has no marginals in closed form.")
+
+    def normal(self) -> tuple[jax.Array, jax.Array] | None:
+        """(mean, sd) of independent normals; None of any other density."""
+        return None
 
     def push_with_log_prob(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
         """A draw and its log density, which a flow knows from the way there."""
@@ -112,6 +124,14 @@ class Gaussian(AbstractShifted):
         """Σ log N(θ; mean, sd²)."""
         return jnp.sum(dist.Normal(self.mean, self.sd).log_prob(theta))
 
+    def marginal(self, at: np.ndarray) -> "Gaussian":
+        """The same means and sds."""
+        return Gaussian(self.mean[at], self.sd[at])
+
+    def normal(self) -> tuple[jax.Array, jax.Array] | None:
+        """The parameters themselves."""
+        return self.mean, self.sd
+
     def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
         """The parameters themselves."""
         return self.mean, self.sd
@@ -134,6 +154,19 @@ class FullRank(AbstractShifted):
     def log_prob(self, theta: jax.Array) -> jax.Array:
         """log N(θ; mean, chol cholᵀ)."""
         return dist.MultivariateNormal(self.mean, scale_tril=self.chol).log_prob(theta)
+
+    def marginal(self, at: np.ndarray) -> "FullRank":
+        """Rows of the factor, made triangular again."""
+        rows = np.transpose(np.linalg.qr(np.asarray(self.chol, np.float64)[at].T)[1])
+        chol = jnp.asarray(rows * np.sign(np.diag(rows)), self.chol.dtype)
+        return FullRank(self.mean[at], chol)
+
+    @property
+    def precision_diag(self) -> jax.Array:
+        """The diagonal of the inverse covariance (D,)."""
+        eye = jnp.eye(self.size, dtype=self.chol.dtype)
+        root = jax.scipy.linalg.solve_triangular(self.chol, eye, lower=True)
+        return jnp.sum(root**2, axis=0)
 
     def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
         """The mean, and the root of the covariance's diagonal."""
@@ -174,6 +207,18 @@ class LowRank(AbstractDensity):
         """log N(θ; mean, diag(sd²) + factor factorᵀ), by the matrix determinant lemma."""
         normal = dist.LowRankMultivariateNormal(self.mean, self.factor, self.sd**2)
         return normal.log_prob(theta)
+
+    def marginal(self, at: np.ndarray) -> "LowRank":
+        """Rows of each part."""
+        return LowRank(self.mean[at], self.sd[at], self.factor[at])
+
+    @property
+    def precision_diag(self) -> jax.Array:
+        """The diagonal of the inverse covariance (D,), by Woodbury's identity."""
+        unit = self.factor / self.sd[:, None]
+        small = jnp.linalg.cholesky(jnp.eye(unit.shape[1], dtype=unit.dtype) + unit.T @ unit)
+        shared = jax.scipy.linalg.solve_triangular(small, unit.T, lower=True)
+        return (1 - jnp.sum(shared**2, axis=0)) / self.sd**2
 
     def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
         """The mean, and the root of the covariance's diagonal."""

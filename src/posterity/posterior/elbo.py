@@ -9,11 +9,10 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from posterity.data.batches import as_batches
+from posterity.densities import AbstractTarget
 from posterity.dtypes import float_dtype
 from posterity.posterior.distributions import AbstractDensity
 from posterity.posterior.posterior import Posterior
-from posterity.target import Batch, Target
 
 
 class ELBO(NamedTuple):
@@ -32,7 +31,7 @@ def elbo(posterior: Posterior, data: Any, *, draws: int = 10_000, seed: int = 0)
 
     Args:
         posterior: a posterior whose distribution has a density: all that variational fits return.
-        data: the pair ``(x, y)`` it was fitted to.
+        data: what it was fitted to.
         draws: draws of θ.
         seed: random seed.
 
@@ -46,14 +45,14 @@ def elbo(posterior: Posterior, data: Any, *, draws: int = 10_000, seed: int = 0)
         raise TypeError(
             "elbo: stored draws have no density; only a variational posterior has an ELBO."
         )
-    batch = as_batches(data, posterior.target.likelihood, None).full
+    batch = posterior.whole(data)
     keys = jax.random.split(jax.random.key(seed), draws)
     each = np.asarray(_terms(posterior.target, posterior.distribution, batch, keys), np.float64)
     return ELBO(float(each.mean()), float(each.std(ddof=1) / math.sqrt(draws)))
 
 
 @eqx.filter_jit
-def _terms(target: Target, q: AbstractDensity, batch: Batch, keys: jax.Array) -> jax.Array:
+def _terms(target: AbstractTarget, q: AbstractDensity, batch: Any, keys: jax.Array) -> jax.Array:
     def term(key: jax.Array) -> jax.Array:
         noise = jax.random.normal(key, (q.noise_size,), float_dtype())
         theta, log_q = q.push_with_log_prob(noise)

@@ -17,6 +17,8 @@ import numpyro.distributions as dist
 from numpyro.distributions import transforms
 
 from posterity import likelihoods
+from posterity.blocks import Parameter
+from posterity.joint import JointPrior
 from posterity.model import Model
 from posterity.nets.cnn import CNN
 from posterity.nets.mlp import MLP
@@ -72,18 +74,36 @@ def encode_model(model_net: AbstractNet, prior: Prior, likelihood: Any) -> Json:
     return {
         "net": _encode_net(model_net),
         "prior": [[pattern, encode_distribution(rule)] for pattern, rule in prior.rules],
+        "joint": _encode_joint(prior) if isinstance(prior, JointPrior) else None,
         "likelihood": _encode_likelihood(likelihood),
     }
 
 
-def decode_model(data: Json) -> Model:
-    """The inverse of `encode_model`.
+def decode_model(data: Json, density: Any = None) -> Model:
+    """The inverse of `encode_model`; `density` is that of a joint prior, which is no plain data.
 
     Raises:
         ValueError, KeyError, TypeError: the data describe no model.
     """
     rules = tuple((str(pattern), decode_distribution(rule)) for pattern, rule in data["prior"])
-    return Model(_decode_net(data["net"]), Prior(rules), _decode_likelihood(data["likelihood"]))
+    prior = Prior(rules)
+    if data.get("joint"):
+        prior = _decode_joint(rules, data["joint"], density)
+    return Model(_decode_net(data["net"]), prior, _decode_likelihood(data["likelihood"]))
+
+
+def _encode_joint(prior: JointPrior) -> Json:
+    unknowns = {path: encode_distribution(given) for path, given in prior.unknowns.items()}
+    return {"parameters": [list(parameter) for parameter in prior.parameters], "unknowns": unknowns}
+
+
+def _decode_joint(rules: Any, data: Json, density: Any) -> JointPrior:
+    parameters = tuple(
+        Parameter(str(path), tuple(map(int, shape)), int(start), int(stop))
+        for path, shape, start, stop in data["parameters"]
+    )
+    unknowns = {str(path): decode_distribution(given) for path, given in data["unknowns"].items()}
+    return JointPrior(rules, density, parameters, unknowns)
 
 
 def _encode_net(net: AbstractNet) -> Json:

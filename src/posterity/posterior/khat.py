@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.data.batches import as_batches
+from posterity.densities import AbstractTarget
 from posterity.posterior.distributions import AbstractDensity
 from posterity.posterior.posterior import Posterior
-from posterity.target import Batch, Target
 
 LEAST_DRAWS = 100
 LEAST_TAIL = 5  # draws that a generalised Pareto distribution can be fitted to
@@ -91,7 +90,7 @@ def pareto_khat(posterior: Posterior, data: Any, draws: int = 2_000, seed: int =
         )
     if draws < LEAST_DRAWS:
         raise ValueError(f"draws: at least {LEAST_DRAWS} are needed for a tail, not {draws}.")
-    batch = as_batches(data, posterior.target.likelihood, None).full
+    batch = posterior.whole(data)
     log_weights = _log_weights(
         posterior.target, posterior.distribution, batch, jax.random.key(seed), jnp.arange(draws)
     )
@@ -109,7 +108,7 @@ def pareto_khat(posterior: Posterior, data: Any, draws: int = 2_000, seed: int =
 
 @eqx.filter_jit
 def _log_weights(
-    target: Target, q: AbstractDensity, batch: Batch, key: jax.Array, numbers: jax.Array
+    target: AbstractTarget, q: AbstractDensity, batch: Any, key: jax.Array, numbers: jax.Array
 ) -> jax.Array:
     """log p(y, θ | x) − log q(θ) of the draws of the given numbers."""
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import equinox as eqx
 import jax
 import numpy as np
 
+from posterity.data.arguments import Arguments, as_arguments
+from posterity.data.batches import as_batches
+from posterity.densities import AbstractTarget
 from posterity.diagnostics import Result
-from posterity.posterior.distributions import AbstractDistribution
+from posterity.posterior.distributions import AbstractDistribution, Draws
 from posterity.posterior.history import History
 from posterity.posterior.summary import Summary
-from posterity.target import Target
+from posterity.program_target import ProgramTarget
+from posterity.target import Batch, Target
 
 if TYPE_CHECKING:
+    from posterity.inference.method import AbstractMethod
+    from posterity.joint import JointPrior
+    from posterity.posterior.as_prior import Correlations
+    from posterity.posterior.diagnose import Diagnostics
     from posterity.posterior.predictive import Predictive
 
 Seed = int | jax.Array
@@ -25,26 +33,34 @@ class Posterior:
     """A distribution over the weights of a model, and what it took to find it.
 
     Attributes:
-        target: the model as densities of θ.
+        target: the model as densities of θ: a `Target`, or the `ProgramTarget` of a program.
         distribution: a density such as `Gaussian`, or stored `Draws`, over flat unconstrained θ.
         history: what every step reported: `history.elbo`, …
         settings: the method, its settings and the seed, as plain data.
         result: how the run ended, with every warning.
+        diagnostics: whether its chains have converged, at training rows; None of other methods, and
+            of a posterior that was looked at before its run had ended. See `diagnose`.
+        method: what fitted it; None of a posterior from a file.
     """
 
     def __init__(
         self,
-        target: Target,
+        target: AbstractTarget,
         distribution: AbstractDistribution,
         history: History,
         settings: dict[str, Any],
         result: Result,
+        diagnostics: Diagnostics | None = None,
+        method: AbstractMethod | None = None,
     ) -> None:
-        self.target = target
+        # Typed as a net's, which most uses need; that of a program refuses them in a sentence.
+        self.target = cast(Target, target)
         self.distribution = distribution
         self.history = history
         self.settings = settings
         self.result = result
+        self.diagnostics = diagnostics
+        self.method = method
 
     @property
     def learned(self) -> dict[str, float]:
@@ -70,7 +86,8 @@ class Posterior:
         """Draws of one named, constrained parameter.
 
         Args:
-            path: its name, such as ``layers.0.weight`` or ``likelihood.scale``.
+            path: its name, such as ``layers.0.weight`` or ``likelihood.scale``; of a program, that
+                of a latent or a deterministic site.
             n: number of draws, where draws are made on demand; a sampler gives all of its own.
             seed: an integer or a JAX key.
 
@@ -80,10 +97,15 @@ class Posterior:
         Raises:
             KeyError: there is no such parameter; the message lists those there are.
         """
-        if path not in self.target.paths:
-            raise KeyError(f"no parameter {path!r}; there are {', '.join(self.target.paths)}.")
+        known = (*self.target.paths, *self.target.derived)
+        if path not in known:
+            raise KeyError(f"no parameter {path!r}; there are {', '.join(known)}.")
+        return self.named((str(path),), n, seed)[path]
+
+    def named(self, paths: tuple[str, ...], n: int, seed: Seed) -> dict[str, np.ndarray]:
+        """`weights` of several names, from the same draws."""
         theta = self.sample(seed, self.distribution.stored or n)
-        return np.asarray(_named(self.target, theta, path))
+        return jax.tree.map(np.asarray, _named(self.target, theta, paths))
 
     def predict(self, x: Any, *, draws: int | None = None, seed: int = 0) -> Predictive:
         """The predictive distribution at new inputs.
@@ -101,12 +123,172 @@ class Posterior:
 
         Raises:
             ValueError: `x` is not finite, or its rows have another shape than in `fit`.
+            TypeError: the model is a NumPyro program; see `replicate`.
         """
+        if isinstance(self.target, ProgramTarget):
+            raise TypeError(
+                "predict: the model is a NumPyro program, which has no x; use "
+                "posterior.replicate(*args, draws=, seed=) with the program's arguments."
+            )
         from posterity.posterior.predictive import predict
 
         if draws is None:
             draws = self.distribution.stored or 1_000
         return predict(self, x, draws, seed)
+
+    def replicate(
+        self, *args: Any, draws: int | None = None, seed: int = 0, **kwargs: Any
+    ) -> dict[str, np.ndarray]:
+        """New data from a NumPyro program: its observed and deterministic sites, by draw.
+
+            y_new ~ ∫ p(y_new | z) p(z | y) dz
+
+        Args:
+            args, kwargs: arguments of the program, such as new inputs; none for those of the fit.
+                Observed sites are drawn whether or not they are given, as many as are given.
+            draws: how many; None for 1,000, or for all stored draws of a sampler.
+            seed: the draws' random seed.
+
+        Returns:
+            Site → array with axes (draw, *shape of the site).
+
+        Raises:
+            TypeError: the model is a net; see `predict`.
+            ValueError: the program does not take such arguments, or they are not finite.
+        """
+        if not isinstance(self.target, ProgramTarget):
+            raise TypeError("replicate: the model is a net; use posterior.predict(x).raw(of='y').")
+        from posterity.posterior.replicate import replicate
+
+        if draws is None:
+            draws = self.distribution.stored or 1_000
+        return replicate(self, args, kwargs, draws, seed)
+
+    def update(
+        self,
+        data: Any,
+        method: AbstractMethod | None = None,
+        *,
+        correlations: Correlations | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> Posterior:
+        """Learn from new data: this posterior is the prior.
+
+            p(θ | old, new) ∝ q(θ) p(new | θ),   q this posterior over all of θ, noise included
+
+        Args:
+            data: the new rows ``(x, y)`` alone, N is their number; the old rows and the first
+                prior are in q already.
+            method: a method such as `po.NUTS`; None for the one that made this posterior, with its
+                settings.
+            correlations: what of q is kept; see `as_prior`.
+            seed: the run's random seed.
+            settings: ``progress``, ``init``, ``every`` and ``call`` of `fit`; by default a run
+                starts at this posterior's centre, or at draws of it.
+
+        Returns:
+            The new posterior, `po.learned` numbers as found. A warning if this one is unfinished.
+
+        Raises:
+            TypeError, ValueError: the model is a NumPyro program; this posterior is a point, or
+                its method is not known any more.
+
+        >>> import numpy as np, posterity as po
+        >>> x = np.linspace(-1, 1, 40)[:, None]
+        >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
+        >>> method = po.ADVI(family="full-rank", steps=1_000)
+        >>> first = po.fit(model, (x[:20], x[:20, 0]), method, progress=False)
+        >>> second = first.update((x[20:], x[20:, 0]), progress=False)
+        >>> bool(second.weights("layers.0.weight").std() < first.weights("layers.0.weight").std())
+        True
+        """
+        from posterity.inference.update import update
+
+        return update(self, data, method, correlations, seed, **settings)
+
+    def as_prior(self, correlations: Correlations | None = None) -> JointPrior:
+        """This posterior as the prior of a `Model`, over weights and noise together.
+
+            p(θ) = q(θ)
+
+        Normals and mixtures of them are the prior as they are. Draws become one normal per mode, of
+        weight its share of the draws: chains whose means are at most two sds apart in every element
+        of θ are one mode. Its covariance is full, with shrunk correlations, where it has two draws
+        per parameter at least, for up to 2,000 parameters; else low rank plus diagonal. A flow is
+        drawn from, and treated likewise.
+
+        Args:
+            correlations: ``"full"``, ``"low-rank"`` (ten directions, and every sd), or ``"none"``
+                (the mean and sd of each element alone); None for all that there are.
+
+        Returns:
+            A prior for a `Model` of the same net. Of the likelihood's unknowns it replaces the
+            priors of those of the same names; those that only this posterior has are integrated
+            out. A fit then starts at draws of the prior.
+
+        Raises:
+            TypeError, ValueError: the model is a NumPyro program, or this posterior is a point.
+                `Model` and `fit` list the paths of parameters that differ.
+
+        >>> import numpy as np, posterity as po
+        >>> x = np.linspace(-1, 1, 40)[:, None]
+        >>> net, likelihood = po.nets.MLP(1, [3], 1), po.likelihoods.Normal(0.1)
+        >>> model = po.Model(net, po.priors.Normal(), likelihood)
+        >>> posterior = po.fit(model, (x, x[:, 0]), po.ADVI(steps=500), progress=False)
+        >>> heavier = po.Model(net, posterior.as_prior(), po.likelihoods.StudentT(4.0, 0.1))
+        >>> po.prior_predictive(heavier, x, draws=7).shape
+        (7, 40)
+        """
+        from posterity.posterior.as_prior import as_prior
+
+        return as_prior(self, correlations)
+
+    def whole(self, data: Any) -> Batch | Arguments:
+        """All of given data as one batch of the model, checked as in `fit`."""
+        if isinstance(self.target, ProgramTarget):
+            return as_arguments(data)
+        return as_batches(data, self.target.likelihood, None).full
+
+    def diagnose(self, x: Any = None) -> Diagnostics:
+        """Whether the chains agree in what they predict at inputs of your own.
+
+        Args:
+            x: inputs (rows, ...), as in `fit`; held-out ones, or those that matter. Left out for a
+                NumPyro program, whose sites are compared.
+
+        Returns:
+            `Diagnostics`: r-hat and effective sample sizes of predictions and named numbers,
+            what the sampler reported, and `advice`, a sentence for each failure.
+
+        Raises:
+            TypeError: the posterior holds no chains, as that of variational inference.
+            ValueError: `x` is missing, not finite, or has rows of another shape than in `fit`.
+
+        >>> import numpy as np, posterity as po
+        >>> x = np.linspace(-1, 1, 50)[:, None]
+        >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
+        >>> nuts = po.NUTS(chains=2, warmup=200, draws=500)
+        >>> posterior = po.fit(model, (x, 2 * x[:, 0]), nuts, progress=False)
+        >>> bool(posterior.diagnose(x + 2).predictions.rhat < 1.05)
+        True
+        """
+        from posterity.posterior.diagnose import diagnose
+        from posterity.posterior.predictive import check_rows
+
+        if not isinstance(self.distribution, Draws):
+            raise TypeError(
+                f"diagnose: {self.settings['method']} found a density, which has no chains; "
+                "po.pareto_khat says how good it is."
+            )
+        inputs = None
+        if not isinstance(self.target, ProgramTarget):
+            if x is None:
+                raise ValueError("x: give the inputs at which predictions are to be compared.")
+            inputs = check_rows(x, self.target.x_shape)
+        return diagnose(
+            self.target, self.distribution, self.history.fields, inputs, settings=self.settings
+        )
 
     def summary(self) -> Summary:
         """A table of the parameters: size, and range of posterior means and sds."""
@@ -160,5 +342,11 @@ def _sample(distribution: AbstractDistribution, key: jax.Array, n: int) -> jax.A
 
 
 @eqx.filter_jit
-def _named(target: Target, theta: jax.Array, path: str) -> jax.Array:
-    return jax.vmap(jax.vmap(lambda row: target.constrain(row)[path]))(theta)
+def _named(
+    target: AbstractTarget, theta: jax.Array, paths: tuple[str, ...]
+) -> dict[str, jax.Array]:
+    def of(row: jax.Array) -> dict[str, jax.Array]:
+        values = target.values(row)
+        return {path: values[path] for path in paths}
+
+    return jax.vmap(jax.vmap(of))(theta)

@@ -31,17 +31,26 @@ POINTS, PASSES = 4, 9
 SMALLEST_PROBABILITY = 1e-30  # that a mean over draws in float32 holds with all its digits
 
 
-def predict(posterior: Posterior, x: Any, draws: int, seed: int) -> Predictive:
-    """The predictive distribution of `posterior` at `x`; see `Posterior.predict`."""
-    if isinstance(draws, bool) or int(draws) != draws or draws < 1:
-        raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
+def check_rows(x: Any, expected: tuple[int, ...]) -> np.ndarray:
+    """Inputs as an array, checked to be rows of the shape that was fitted.
+
+    Raises:
+        TypeError, ValueError: they are not.
+    """
     inputs = as_inputs(x)
-    expected = posterior.target.x_shape
     if inputs.shape[1:] != expected:
         raise ValueError(
             f"x: its rows have shape {inputs.shape[1:]}, but the model was fitted to rows of shape "
             f"{expected}. Give the same columns in the same order as in fit."
         )
+    return inputs
+
+
+def predict(posterior: Posterior, x: Any, draws: int, seed: int) -> Predictive:
+    """The predictive distribution of `posterior` at `x`; see `Posterior.predict`."""
+    if isinstance(draws, bool) or int(draws) != draws or draws < 1:
+        raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
+    inputs = check_rows(x, posterior.target.x_shape)
     use_compilation_cache()
     count = jnp.asarray(int(draws), jnp.int32)
     source = Source(posterior.target, posterior.distribution, jax.random.key(seed), count)
@@ -153,12 +162,10 @@ class Predictive:
 
         with the probabilities p(θₛ) of draw s and their mean p̄. The median asks for more than the
         mean: that half of the draws, or more, agree on a class. Draws that are each sure, but of
-        different classes, leave the mean with a favourite and every median near zero. A small net
-        fitted to MNIST by ADVI refused with ``below=0.2`` 20 % of images of uniform noise by the
-        mean and 86 % by the median, and no digit by either. Images that are strange in another way
-        (noise out of the range of pixels, letters) it told best by "mutual_information", which
-        looks at the disagreement itself. No cutoff promises an error rate: choose it on held-out
-        rows, with `po.metrics.risk_coverage`.
+        different classes, leave the mean with a favourite and every median near zero. Images
+        that are strange in another way (noise out of the range of pixels, letters) are often told
+        best by "mutual_information", which looks at the disagreement itself. No cutoff promises an
+        error rate: choose it on held-out rows, with `po.metrics.risk_coverage`.
 
         Args:
             below: the cutoff of "probability" and "median", in (0, 1].

@@ -28,6 +28,7 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
         y of shape (draws, rows), or (draws, rows, targets) for nets with several targets.
 
     Raises:
+        TypeError: the model is a NumPyro program.
         ValueError: `x` is not finite or the net cannot take its rows.
 
     >>> import numpy as np, posterity as po
@@ -35,6 +36,11 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
     >>> po.prior_predictive(model, np.zeros((3, 1)), draws=10).shape
     (10, 3)
     """
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"model: expected a po.Model of a net, got {type(model).__name__}. For a NumPyro "
+            "program use numpyro.infer.Predictive(program, num_samples=draws)."
+        )
     inputs = jnp.asarray(as_inputs(x))
     out = jax.eval_shape(model.net.apply, model.template(), inputs)
     targets = int(np.prod(out.shape[1:])) // model.likelihood.outputs_per_target

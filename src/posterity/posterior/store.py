@@ -7,42 +7,30 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
 
+from posterity.data.arguments import as_arguments
+from posterity.densities import AbstractTarget
 from posterity.diagnostics import Result
-from posterity.dtypes import float_dtype
 from posterity.files import write_atomic
+from posterity.joint import JointPrior
 from posterity.model import Model
-from posterity.posterior.distributions import (
-    AbstractDistribution,
-    Draws,
-    FullRank,
-    Gaussian,
-    LowRank,
-)
+from posterity.posterior.diagnose import Diagnostics
+from posterity.posterior.distributions import AbstractDistribution
 from posterity.posterior.encode import CannotEncodeError, decode_model, encode_model
-from posterity.posterior.flows import Flow, FlowShape
 from posterity.posterior.history import History
+from posterity.posterior.pack import pack, unpack
 from posterity.posterior.posterior import Posterior
+from posterity.program_target import ProgramTarget
+from posterity.programs import ProgramModel
 from posterity.target import Target
 
 FORMAT = 1
 SUFFIX = ".safetensors"
 HISTORY = "history."
-DISTRIBUTIONS: dict[str, type] = {
-    kind.__name__: kind for kind in (Gaussian, FullRank, LowRank, Flow, Draws)
-}
-# The arrays of each, as their axes: D is the number of parameters, None any length.
-FIELDS: dict[str, dict[str, tuple[str | None, ...]]] = {
-    "Gaussian": {"mean": ("D",), "sd": ("D",)},
-    "FullRank": {"mean": ("D",), "chol": ("D", "D")},
-    "LowRank": {"mean": ("D",), "sd": ("D",), "factor": ("D", None)},
-    "Flow": {"mean": ("D",), "sd": ("D",), "weights": (None,)},
-    "Draws": {"theta": (None, None, "D")},
-}
+PRIOR = "prior."  # what the arrays of a joint prior begin with
 
 
 class PosteriorFileError(ValueError):
@@ -51,32 +39,36 @@ class PosteriorFileError(ValueError):
 
 def save(posterior: Posterior, path: Path) -> Path:
     """Write a posterior to one file; see `Posterior.save`."""
-    kind = type(posterior.distribution).__name__
-    tensors = {
-        field: np.ascontiguousarray(getattr(posterior.distribution, field))
-        for field in FIELDS[kind]
-    }
+    kind, tensors = pack(posterior.distribution)
     for name, values in posterior.history.fields.items():
         tensors[HISTORY + name] = np.ascontiguousarray(values)
     target = posterior.target
+    prior = None
+    if not isinstance(target, ProgramTarget) and isinstance(target.prior, JointPrior):
+        prior, arrays = pack(target.prior.density, PRIOR)
+        tensors |= arrays
+    # A program has neither x nor y.
+    shapes = [] if isinstance(target, ProgramTarget) else ["x_shape", "y_shape"]
     description = {
         "format": FORMAT,
-        "distribution": kind,
-        "flow": _describe_flow(posterior.distribution),
+        **kind,
+        "prior_density": prior,
         "model": _describe(target),
         "parameters": [[p.path, list(p.shape)] for p in target.parameters],
-        "x_shape": list(target.x_shape),
-        "y_shape": list(target.y_shape),
         "rows": target.rows,
+        **{name: list(getattr(target, name)) for name in shapes},
         "settings": posterior.settings,
         "result": posterior.result.to_json(),
+        "diagnostics": posterior.diagnostics and posterior.diagnostics.to_json(),
     }
     text = json.dumps(description, sort_keys=True, allow_nan=False, default=str)
     metadata = {"posterity": text, "sha256": _digest(text, tensors)}
     return write_atomic(_with_suffix(path), safetensors.numpy.save(tensors, metadata))
 
 
-def load(path: str | Path, *, model: Model | None = None) -> Posterior:
+def load(
+    path: str | Path, *, model: Model | ProgramModel | None = None, data: Any = None
+) -> Posterior:
     """Read a posterior that `Posterior.save` wrote.
 
     Nothing in the file is executed: it holds arrays, and a description from which only this
@@ -85,7 +77,10 @@ def load(path: str | Path, *, model: Model | None = None) -> Posterior:
     Args:
         path: the file; the suffix ``.safetensors`` may be left out.
         model: the model that was fitted. Needed where the file cannot describe it: a net,
-            activation or distribution of your own. Where given, its parameters must be the file's.
+            activation or distribution of your own, or a NumPyro program. Where given, its
+            parameters must be the file's.
+        data: for a program the data that were fitted, as its sites may depend on them; a file
+            holds none.
 
     Returns:
         The posterior, exactly as it was saved.
@@ -113,7 +108,7 @@ def load(path: str | Path, *, model: Model | None = None) -> Posterior:
             raise PosteriorFileError(
                 f"{path}: written in format {description['format']}, this version reads {FORMAT}."
             )
-        return _rebuild(path, description, tensors, model)
+        return _rebuild(path, description, tensors, model, data)
     except PosteriorFileError:
         raise
     except Exception as error:
@@ -124,17 +119,12 @@ def load(path: str | Path, *, model: Model | None = None) -> Posterior:
 
 def _describe(target: Target) -> Any:
     """The model as plain data, or the reason why it cannot be."""
+    if isinstance(target, ProgramTarget):
+        return {"needs_model": "the model is a NumPyro program", "program": True}
     try:
         return encode_model(target.net, target.prior, target.likelihood)
     except CannotEncodeError as reason:
         return {"needs_model": str(reason)}
-
-
-def _describe_flow(distribution: AbstractDistribution) -> dict[str, int] | None:
-    """What a flow's bijection is rebuilt from, beside its weights."""
-    if not isinstance(distribution, Flow):
-        return None
-    return {"layers": distribution.shape.layers, "width": distribution.shape.width}
 
 
 def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
@@ -162,22 +152,13 @@ def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def _rebuild(
-    path: Path, description: Any, tensors: dict[str, np.ndarray], model: Model | None
+    path: Path,
+    description: Any,
+    tensors: dict[str, np.ndarray],
+    model: Model | ProgramModel | None,
+    data: Any,
 ) -> Posterior:
-    described = description["model"]
-    if model is None:
-        if "needs_model" in described:
-            raise PosteriorFileError(
-                f"{path}: {described['needs_model']}, which a file cannot describe. Give the model "
-                "that was fitted: po.load(path, model=model)."
-            )
-        model = decode_model(described)
-    target = Target.build(
-        model,
-        tuple(description["x_shape"]),
-        tuple(description["y_shape"]),
-        int(description["rows"]),
-    )
+    target = _target(path, description, tensors, model, data)
     saved = {path: tuple(shape) for path, shape in description["parameters"]}
     for parameter in target.parameters:
         if saved.pop(parameter.path, None) != parameter.shape:
@@ -198,34 +179,61 @@ def _rebuild(
         History(history),
         description["settings"],
         Result.from_json(description["result"]),
+        Diagnostics.from_json(diagnostics)
+        if (diagnostics := description.get("diagnostics"))
+        else None,
     )
 
 
+def _target(
+    path: Path,
+    description: Any,
+    tensors: dict[str, np.ndarray],
+    model: Model | ProgramModel | None,
+    data: Any,
+) -> AbstractTarget:
+    described = description["model"]
+    program = bool(described.get("program"))
+    if model is None:
+        if "needs_model" in described:
+            raise PosteriorFileError(
+                f"{path}: {described['needs_model']}, which a file cannot describe. Give the model "
+                f"that was fitted: po.load(path, model=model{', data=data' if program else ''})."
+            )
+        model = decode_model(described, _prior_density(path, description, tensors))
+    if isinstance(model, ProgramModel) != program:
+        kinds = ("a net's", "a NumPyro program's")
+        raise PosteriorFileError(
+            f"{path}: it holds {kinds[program]} posterior, but the model given is "
+            f"{kinds[not program]}."
+        )
+    if not isinstance(model, ProgramModel):
+        x_shape, y_shape = (tuple(description[name]) for name in ("x_shape", "y_shape"))
+        return Target.build(model, x_shape, y_shape, int(description["rows"]))
+    try:
+        return ProgramTarget.build(model, as_arguments(() if data is None else data))
+    except (TypeError, ValueError) as error:
+        raise PosteriorFileError(
+            f"{path}: {error} Give the data that were fitted: po.load(path, model=model, "
+            "data=data)."
+        ) from error
+
+
+def _prior_density(path: Path, description: Any, tensors: dict[str, np.ndarray]) -> Any:
+    """The density of a joint prior, or None of any other."""
+    if not description.get("prior_density"):
+        return None
+    size = int(description["model"]["joint"]["parameters"][-1][-1])
+    return _distribution(path, description["prior_density"], tensors, size, PRIOR)
+
+
 def _distribution(
-    path: Path, description: Any, tensors: dict[str, np.ndarray], size: int
+    path: Path, kind: Any, tensors: dict[str, np.ndarray], size: int, prefix: str = ""
 ) -> AbstractDistribution:
-    kind = description["distribution"]
-    arrays = []
-    for field, axes in FIELDS[kind].items():
-        array = tensors[field]
-        lengths = [given for given, axis in zip(array.shape, axes) if axis == "D"]
-        if array.ndim != len(axes) or set(lengths) - {size}:
-            raise PosteriorFileError(
-                f"{path}: {field} has shape {array.shape}, but the model has {size} parameters."
-            )
-        if not np.isfinite(array).all():
-            raise PosteriorFileError(f"{path}: {field} holds values that are not finite.")
-        arrays.append(jnp.asarray(array, float_dtype()))
-    if kind == "Flow":
-        shape = FlowShape(size, *(int(description["flow"][name]) for name in ("layers", "width")))
-        if shape.start().shape != arrays[2].shape:
-            raise PosteriorFileError(
-                f"{path}: weights has {arrays[2].size} numbers, but its flow has "
-                f"{shape.start().size}."
-            )
-        mean, sd, weights = arrays
-        return Flow(mean, sd, weights, shape)
-    return DISTRIBUTIONS[kind](*arrays)
+    try:
+        return unpack(kind, tensors, size, prefix)
+    except ValueError as error:
+        raise PosteriorFileError(f"{path}: {error}") from error
 
 
 def _digest(text: str, tensors: dict[str, np.ndarray]) -> str:

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from posterity.densities import AbstractTarget
 from posterity.posterior.distributions import AbstractDistribution
-from posterity.target import Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Summary:
     rows: tuple[Row, ...]
 
     @classmethod
-    def of(cls, target: Target, distribution: AbstractDistribution) -> Summary:
+    def of(cls, target: AbstractTarget, distribution: AbstractDistribution) -> Summary:
         """The summary of a distribution over the θ of a target."""
         mean, sd = (np.asarray(moment) for moment in distribution.mean_and_sd())
         rows = []

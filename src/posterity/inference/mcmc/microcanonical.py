@@ -1,8 +1,8 @@
 """Microcanonical dynamics: motion at unit speed that the gradient steers.
 
 θ moves along u, a unit vector in the coordinates that the metric makes round, and the gradient
-turns u; the volume of that flow follows the density (Robnik et al. 2023). One function, as BlackJAX's
-step takes 2.2 to 2.6 times the time of its gradients here and this one 1.1 times
+turns u; the volume of that flow follows the density (Robnik et al. 2023). Our own, as a step of
+BlackJAX's takes over twice the time of its gradients here and this one 1.1 times
 (`python benchmarks/leapfrogs.py`).
 """
 

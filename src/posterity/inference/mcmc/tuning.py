@@ -19,7 +19,7 @@ BATCHES = 8  # batch means of which the time to forget is estimated
 class Moments(NamedTuple):
     """Running count, mean and sum of squared deviations (Welford 1962)."""
 
-    count: jax.Array
+    seen: jax.Array
     mean: jax.Array
     squares: jax.Array
 
@@ -48,8 +48,8 @@ class Tuned(NamedTuple):
 class Tuning:
     """The tuning of Robnik et al. 2023, appendix, and of BlackJAX, one step at a time.
 
-    Errors are averaged as they are. BlackJAX gives little weight to those far from the aim, which on
-    nets, where errors have heavy tails, made ε half as long again.
+    Errors are averaged as they are. BlackJAX gives little weight to those far from the aim, which
+    on nets, where errors have heavy tails, made ε a third longer.
 
     Args:
         steps: length of the warm-up. energy_var: aim for the variance of the energy error, per
@@ -125,7 +125,7 @@ def _none(theta: jax.Array) -> Moments:
 
 
 def _seen(moments: Moments, theta: jax.Array, take: jax.Array) -> Moments:
-    count = moments.count + 1
+    count = moments.seen + 1
     off = theta - moments.mean
     mean = moments.mean + off / count
     new = Moments(count, mean, moments.squares + off * (theta - mean))
@@ -151,7 +151,7 @@ def _scaled(tuned: Tuned) -> Tuned:
 
 def _lengthened(tuned: Tuned, per: int) -> Tuned:
     """L from the time to forget: the variance of batch means over that of single draws."""
-    var = tuned.moments.squares / jnp.maximum(tuned.moments.count, 1)
+    var = tuned.moments.squares / jnp.maximum(tuned.moments.seen, 1)
     between = jnp.var(tuned.batches, axis=0, ddof=1)
     forget = jnp.mean(jnp.where(var > 0, per * between / var, 1.0))
     length = LENGTH * tuned.step_size * jnp.maximum(forget, 1.0)

@@ -33,7 +33,7 @@ class Recent(NamedTuple):
     """The last draws of a window (RECENT, D), in a ring, and how many the window has had."""
 
     theta: jax.Array
-    count: jax.Array
+    seen: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Warmup:
 
     def _see(self, seen: Any, theta: jax.Array) -> Any:
         if self.metric == "low-rank":
-            return Recent(seen.theta.at[seen.count % RECENT].set(theta), seen.count + 1)
+            return Recent(seen.theta.at[seen.seen % RECENT].set(theta), seen.seen + 1)
         return self._moments()[1](seen, theta)
 
     def _identity(self, theta: jax.Array) -> AbstractMetric:
@@ -129,7 +129,7 @@ class Warmup:
 
     def _estimate(self, seen: Any) -> AbstractMetric:
         if self.metric == "low-rank":
-            return low_rank(seen.theta, jnp.minimum(seen.count, RECENT))
+            return low_rank(seen.theta, jnp.minimum(seen.seen, RECENT))
         moments, count, _ = self._moments()[2](seen)
         weight = count / (count + 5.0)
         floor = 1e-3 * (5.0 / (count + 5.0))

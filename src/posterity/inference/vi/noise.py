@@ -27,8 +27,8 @@ def held(x: jax.Array, once: jax.Array) -> jax.Array:
     """`x`, computed here and nowhere else: a loop of one round, which XLA does not fuse across.
 
     On CPU, XLA computes cheap-looking values again wherever they are used. A bias θ = mean + sd ε
-    that is added at every pixel is then drawn, through the inverse error function, at every pixel:
-    a fifth of LeNet-5's training step. `optimization_barrier` does not prevent it.
+    that is added at every pixel is then drawn, through the inverse error function, at every pixel.
+    `optimization_barrier` does not prevent it.
 
     Args:
         x: the array. once: the number one, as something that is known only when it runs.

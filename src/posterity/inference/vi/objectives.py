@@ -12,6 +12,7 @@ from posterity.inference.vi.families import AbstractFamily
 from posterity.target import Target
 
 KL = Literal["closed", "sampled", "sticking"]
+COLUMNS = 256  # of a factor: with more, one draw says enough and costs far less
 KLS: tuple[KL, ...] = ("closed", "sampled", "sticking")
 
 
@@ -47,7 +48,8 @@ def kl(
     """
     if log_q is not None:
         return jnp.mean(log_q - jax.vmap(target.log_prior)(thetas))
-    return closed_kl(target, *family.mean_and_sd(phi), thetas, family.dependence(phi))
+    moments, dependence = family.mean_and_sd(phi), family.dependence(phi)
+    return closed_kl(target, *moments, thetas, dependence, family.root(phi))
 
 
 def closed_kl(
@@ -56,26 +58,58 @@ def closed_kl(
     sd: jax.Array,
     thetas: jax.Array,
     dependence: jax.Array | float = 0.0,
+    root: tuple[jax.Array, jax.Array | None] | None = None,
 ) -> jax.Array:
-    """KL(q ‖ prior) of a q with normal marginals, in closed form where the prior is normal.
+    """KL(q ‖ prior) of a normal q, in closed form where the prior is normal.
 
-    Elements with a normal prior need nothing but the marginals; under other priors E log p is by
-    draws.
+    Elements with independent normal priors need nothing but the marginals, and those with a
+    correlated one the covariance; under other priors E log p is by draws.
 
     Args:
         target: the target. mean, sd: of q, (D,). thetas: draws of q, (draws, D).
         dependence: Σ H(qᵢ) − H(q), in nats; 0 where the elements are independent.
+        root: (sd, factor) with the covariance diag(sd²) + factor factorᵀ; None for (sd, None).
     """
     normal, other = target.normal_blocks()
     total = jnp.asarray(dependence)
     for block, loc, scale in normal:
         at = slice(block.start, block.stop)
         total = total + normal_kl(mean[at], sd[at], loc, scale)
-    if other:
-        free = [sd[block.start : block.stop] for block in other]
-        log_prior = jnp.mean(jax.vmap(lambda theta: target.log_prior_of(theta, other))(thetas))
-        total = total - log_prior - sum(map(entropy, free))
+    drawn = []
+    for block in other:
+        at = slice(block.start, block.stop)
+        spread, factor = root or (sd, None)
+        known = expected_log_prior(
+            block, mean[at], spread[at], None if factor is None else factor[at]
+        )
+        total = total - entropy(sd[at]) - (0.0 if known is None else known)
+        drawn += [block] if known is None else []
+    if drawn:
+        blocks = tuple(drawn)
+        each = jax.vmap(lambda theta: target.log_prior_of(theta, blocks))(thetas)
+        total = total - jnp.mean(each)
     return total
+
+
+def expected_log_prior(
+    block: Any, mean: jax.Array, sd: jax.Array, factor: jax.Array | None
+) -> jax.Array | None:
+    """E_q log p(θ) under a block's correlated normal prior N(m₀, Λ⁻¹); None of any other.
+
+        E log p(θ) = log p(mean) − ½ Σ sd² Λᵢᵢ − ½ tr(factorᵀ Λ factor)
+
+    As log p is quadratic,  −½ fᵀ Λ f = log p(m₀ + f) − log p(m₀)  for each column f.
+    """
+    diagonal = getattr(block, "precision_diag", None)
+    if diagonal is None or (factor is not None and factor.shape[1] > COLUMNS):
+        return None
+    log_prob = block.prior.log_prob
+    total = log_prob(mean) - 0.5 * jnp.sum(sd**2 * diagonal)
+    if factor is None:
+        return total
+    at = block.prior.mean
+    each = jax.vmap(lambda column: log_prob(at + column))(factor.T)
+    return total + jnp.sum(each - log_prob(at))
 
 
 def entropy(sd: jax.Array) -> jax.Array:

@@ -64,6 +64,10 @@ class AbstractFamily(eqx.Module):
         """Σ H(qᵢ) − H(q) ≥ 0: what the entropy lacks of that of independent elements, in nats."""
         return jnp.zeros(())
 
+    def root(self, phi: Phi) -> tuple[jax.Array, jax.Array | None]:
+        """(sd, factor) with the covariance diag(sd²) + factor factorᵀ, where `closed`."""
+        return self.mean_and_sd(phi)[1], None
+
     @abstractmethod
     def density(self, phi: Phi) -> AbstractDensity:
         """q as a distribution that a posterior can hold."""
@@ -74,7 +78,7 @@ class AbstractFamily(eqx.Module):
 
 
 def softplus(x: jax.Array) -> jax.Array:
-    """log(1 + eˣ), as `jax.nn.softplus`, in operations that take a third of the time to trace."""
+    """log(1 + eˣ), as `jax.nn.softplus`, in operations that are quicker to trace."""
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 

@@ -64,6 +64,10 @@ class FullRank(AbstractFamily):
         """Σ log sdᵢ − log |chol|."""
         return jnp.sum(jnp.log(self.mean_and_sd(phi)[1]) - jnp.log(softplus(phi.rho)))
 
+    def root(self, phi: FullRankPhi) -> tuple[jax.Array, jax.Array]:
+        """Nothing, and chol."""
+        return jnp.zeros_like(phi.mean), self.chol(phi)
+
     def density(self, phi: FullRankPhi) -> distributions.FullRank:
         """`FullRank`."""
         return distributions.FullRank(phi.mean, self.chol(phi))

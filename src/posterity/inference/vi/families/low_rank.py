@@ -71,6 +71,11 @@ class LowRank(AbstractFamily):
         alone = 0.5 * jnp.sum(jnp.log1p(jnp.sum(phi.factor**2, axis=1)))
         return alone - jnp.sum(jnp.log(jnp.diag(chol)))
 
+    def root(self, phi: LowRankPhi) -> tuple[jax.Array, jax.Array]:
+        """sd and F."""
+        sd = softplus(phi.rho)
+        return sd, sd[:, None] * phi.factor
+
     def density(self, phi: LowRankPhi) -> distributions.LowRank:
         """`LowRank`."""
         sd = softplus(phi.rho)

@@ -1,0 +1,66 @@
+"""A posterior as a prior: the normal, or the normals, that stand for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import jax
+import numpy as np
+
+from posterity.blocks import UNKNOWN
+from posterity.joint import JointPrior
+from posterity.posterior.distributions import AbstractDensity, Draws, FullRank, Gaussian, LowRank
+from posterity.posterior.mixture import Mixture
+from posterity.posterior.modes import as_mixture, independent, keep
+from posterity.program_target import ProgramTarget
+
+if TYPE_CHECKING:
+    from posterity.posterior.posterior import Posterior
+
+Correlations = Literal["full", "low-rank", "none"]
+KINDS: tuple[Correlations | None, ...] = (None, "full", "low-rank", "none")
+PUSHED = 10_000  # draws of a density that is no normal, of which its normal is made
+
+
+def as_prior(posterior: Posterior, correlations: Correlations | None) -> JointPrior:
+    """`Posterior.as_prior`, which see."""
+    target = posterior.target
+    if isinstance(target, ProgramTarget):
+        raise TypeError(
+            "as_prior: the model is a NumPyro program, whose priors stand in the program itself; "
+            "write posterior.summary() into it by hand."
+        )
+    unknowns = {UNKNOWN + name: unknown for name, unknown in target.likelihood.unknowns().items()}
+    density = density_of(posterior, correlations)
+    return JointPrior(target.prior.rules, density, target.parameters, unknowns)
+
+
+def density_of(posterior: Posterior, correlations: Correlations | None) -> AbstractDensity:
+    """The normal, or mixture of normals, that stands for a posterior's distribution."""
+    if correlations not in KINDS:
+        raise ValueError(
+            f'correlations: there are "full", "low-rank", "none" and None, not {correlations!r}.'
+        )
+    given = posterior.distribution
+    if isinstance(given, Draws) and given.stored == 1:
+        raise ValueError(
+            f"as_prior: {posterior.settings.get('method')} found a point, which does not say how "
+            "sure it is. Fit with a method that finds a distribution, such as po.ADVI."
+        )
+    if correlations == "none":
+        mean, sd = given.mean_and_sd()
+        _refuse_still(np.asarray(sd))
+        return independent(mean, sd)
+    if isinstance(given, (Gaussian, FullRank, LowRank, Mixture)):
+        return keep(given, correlations)
+    if not isinstance(given, Draws):
+        given = Draws(posterior.sample(jax.random.key(0), PUSHED))
+    return as_mixture(np.asarray(given.theta), correlations)
+
+
+def _refuse_still(sd: np.ndarray) -> None:
+    if not (sd > 0).all():
+        raise ValueError(
+            f"as_prior: element {int(np.argmin(sd))} of θ is the same in all draws; the chains did "
+            "not move."
+        )
