@@ -314,3 +314,18 @@ def test_a_true_answer_ends_the_run() -> None:
     assert posterior.result.code is Code.INTERRUPTED
     with pytest.raises(ValueError, match="go together"):
         po.fit(model, (x, x[:, 0]), method, progress=False, every=50)
+
+
+def test_a_method_as_init_gives_every_chain_a_fit_of_its_own_to_start_from():
+    model = po.Model(po.nets.MLP(1, [5], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
+    x = np.linspace(-1, 1, 50)[:, None]
+    data = (x, np.sin(3 * x[:, 0]))
+    sampler = po.NUTS(chains=3, warmup=1, draws=4, target_acceptance=0.99, max_depth=1)
+    cold = po.fit(model, data, sampler, progress=False)
+    warm = po.fit(model, data, sampler, init=po.MAP(steps=2_000), progress=False)
+    assert warm.history.log_joint[:, 0].min() > cold.history.log_joint[:, 0].max()
+    first = np.asarray(warm.distribution.theta[:, 0])
+    assert np.abs(first[0] - first[1]).max() > 0.1
+    assert np.abs(first[1] - first[2]).max() > 0.1
+    with pytest.raises(ValueError, match="draws and does not optimise"):
+        po.fit(model, data, sampler, init=po.NUTS(), progress=False)

@@ -55,7 +55,9 @@ def fit(
         progress: show a progress bar; None shows one on a terminal.
         init: where to start: ``"net"`` (the net's own initial weights; for a program, uniform in
             (−2, 2) on the unconstrained scale), ``"prior"``, θ as an array, named
-            parameters as a dictionary, or a `Posterior`.
+            parameters as a dictionary, or a `Posterior`. Or another method, such as
+            ``po.MAP(steps=5_000)``: each chain then starts from a short fit of its own by that
+            method, a deep ensemble that a sampler takes on (Sommer et al. 2024, 2025).
         every, call: after every so many steps, ``call(posterior)`` with the posterior as it then
             is, to look at, test or save it. If it returns something true, the run ends there.
 
@@ -80,6 +82,8 @@ def fit(
         raise TypeError(
             f"method: expected a method such as po.ADVI(), got {type(method).__name__}."
         )
+    if isinstance(init, AbstractMethod):
+        init = _members(model, data, init, method.chains, seed)
     use_compilation_cache()
     with paused_collection():
         target, batches = _prepare(model, data, method)
@@ -97,6 +101,22 @@ def fit(
     finished = run(method, target, batches, keys, thetas, _watcher(method, progress), peek)
     _refuse_hopeless(finished, target, batches, thetas)
     return wrap(finished, last=True)
+
+
+def _members(
+    model: Model | ProgramModel, data: Any, method: AbstractMethod, chains: int, seed: int
+) -> np.ndarray:
+    """Starts (chain, D): what `method` finds from `chains` seeds of its own."""
+    name = type(method).__name__
+    if method.collects:
+        raise ValueError(
+            f"init: {name} draws and does not optimise; start from po.MAP or po.ADVI, or give its "
+            "posterior."
+        )
+    # Seeds from the run's, so that neighbouring seeds have no member in common.
+    seeds = np.random.SeedSequence(seed % 2**32).generate_state(chains)
+    found = [fit(model, data, method, seed=int(s), progress=False) for s in seeds]
+    return np.stack([np.asarray(member.distribution.centre()) for member in found])
 
 
 def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> tuple[Any, Any]:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 # The parts of a warm-up end at these shares of it: the step size finds its way; moments are taken;
 # the step size again, in the new metric; the length, from how long θ remembers where it was.
 FIND, MOMENTS, AGAIN = 0.4, 0.6, 0.8
-MEMORY = 300  # steps that the estimate of the step size looks back over
+RATE = 0.03  # how fast log ε follows the errors
+WORST = 20.0  # an error counts as at most so many times the aim: one shortens ε to about a half
 LENGTH = 0.4  # L over the way that θ takes to forget
 BATCHES = 8  # batch means of which the time to forget is estimated
 
@@ -28,17 +29,14 @@ class Tuned(NamedTuple):
     """What the warm-up has learned.
 
     Attributes:
-        step_size: ε. largest: no step may be longer, since one that was has failed. length: L.
-        sd: the metric (D,). errors: fading sums of errors over ε⁶, and of ones.
+        step_size: ε. length: L. sd: the metric (D,).
         average: sums of log ε and of ones, over the part whose ε stays.
         moments: of θ in the present part. batches: means of θ over pieces of the last part.
     """
 
     step_size: jax.Array
-    largest: jax.Array
     length: jax.Array
     sd: jax.Array
-    errors: jax.Array
     average: jax.Array
     moments: Moments
     batches: jax.Array
@@ -48,8 +46,9 @@ class Tuned(NamedTuple):
 class Tuning:
     """The tuning of Robnik et al. 2023, appendix, and of BlackJAX, one step at a time.
 
-    Errors are averaged as they are. BlackJAX gives little weight to those far from the aim, which
-    on nets, where errors have heavy tails, made ε a third longer.
+    ε follows log ε ← log ε + 0.03 (1 − min(error / aim, 20)), whose rest is where errors have the
+    mean that is aimed for; the last ε is an average. BlackJAX's rule weighs errors by how near to
+    the aim they are, which on nets, where errors have heavy tails, leaves ε a third longer.
 
     Args:
         steps: length of the warm-up. energy_var: aim for the variance of the energy error, per
@@ -64,10 +63,8 @@ class Tuning:
         size = jnp.asarray(theta.shape[0], theta.dtype)
         return Tuned(
             step_size=jnp.sqrt(size) / 4,
-            largest=jnp.full((), jnp.inf, theta.dtype),
             length=jnp.sqrt(size),
             sd=jnp.ones_like(theta),
-            errors=jnp.zeros(2, theta.dtype),
             average=jnp.zeros(2, theta.dtype),
             moments=_none(theta),
             batches=jnp.zeros((BATCHES, *theta.shape), theta.dtype),
@@ -90,8 +87,8 @@ class Tuning:
     ) -> Tuned:
         find, moments, again = (round(share * self.steps) for share in (FIND, MOMENTS, AGAIN))
         fixed = at >= again
-        stepped = self._step_size(tuned, theta.shape[0], change, fine)
-        tuned = jax.tree.map(lambda a, b: jnp.where(fixed, a, b), tuned, stepped)
+        stepped = self._step_size(tuned.step_size, theta.shape[0], change, fine)
+        tuned = tuned._replace(step_size=jnp.where(fixed, tuned.step_size, stepped))
         # Large errors are rare, so that any one ε is a guess; the second half of its way decides.
         late = (at >= (moments + again) // 2) & ~fixed
         logs = jnp.stack([jnp.log(tuned.step_size), jnp.ones_like(tuned.step_size)])
@@ -107,17 +104,12 @@ class Tuning:
         tuned = tuned._replace(batches=tuned.batches.at[number].add(part))
         return jax.lax.cond(at == self.steps - 1, lambda: _lengthened(tuned, per), lambda: tuned)
 
-    def _step_size(self, tuned: Tuned, size: int, change: jax.Array, fine: jax.Array) -> Tuned:
-        """ε from the rule that the error's variance grows as ε⁶."""
-        keep = 1 - 1 / MEMORY
-        error = change**2 / (size * self.energy_var) + 1e-8
-        new = jnp.stack([error / tuned.step_size**6, jnp.ones_like(error)])
-        errors = keep * tuned.errors + jnp.where(fine, new, 0.0)
-        largest = jnp.where(fine, tuned.largest, 0.8 * tuned.step_size)
-        found = (errors[0] / errors[1]) ** (-1 / 6)
-        found = jnp.where(fine & jnp.isfinite(found), found, 0.8 * tuned.step_size)
-        step_size = jnp.minimum(found, largest)
-        return tuned._replace(step_size=step_size, errors=errors, largest=largest)
+    def _step_size(
+        self, step_size: jax.Array, size: int, change: jax.Array, fine: jax.Array
+    ) -> jax.Array:
+        """ε a little longer, or shorter by how much too large the error was."""
+        error = jnp.where(fine, change**2 / (size * self.energy_var), WORST)
+        return step_size * jnp.exp(RATE * (1 - jnp.minimum(error, WORST)))
 
 
 def _none(theta: jax.Array) -> Moments:
@@ -140,9 +132,7 @@ def _scaled(tuned: Tuned) -> Tuned:
     scaled = tuned._replace(
         # The same steps in θ as before, on average; the next part finds the best.
         step_size=tuned.step_size / jnp.sqrt(jnp.mean(sd**2)),
-        largest=jnp.full_like(tuned.largest, jnp.inf),
         sd=sd,
-        errors=jnp.zeros_like(tuned.errors),
         moments=_none(tuned.sd),
     )
     kept = tuned._replace(moments=_none(tuned.sd))
