@@ -1,15 +1,17 @@
-"""Chains made by hand: bad ones are flagged, each with its sentence, and good ones never."""
+"""Chains made by hand and by NUTS: bad ones are flagged with their sentence, good ones never."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import numpyro.distributions as dist
 import pytest
 
 import posterity as po
+from oracles import conjugate
 from posterior.handmade import draws_of, linear, posterior_of
 from posterity.posterior.advice import on_mixing
 from posterity.posterior.chains import mixing
@@ -195,3 +197,66 @@ def test_symmetric_modes_of_the_weights_are_no_disagreement() -> None:
     assert found.weights.rhat > 1.5
     assert found.advice == ()
     assert "label-symmetric" in found.remark
+
+
+# -- real samplers on what they cannot do, and on what they can -----------------------------------
+
+
+def funnel() -> None:
+    """Neal 2003: the scale of nine coordinates is the exponential of another."""
+    v = numpyro.sample("v", dist.Normal(0, 3))
+    numpyro.sample("x", dist.Normal(0, jnp.exp(v / 2)).expand([9]).to_event(1))
+
+
+def two_modes() -> None:
+    """Two normals, twenty sds apart."""
+    mixture = dist.MixtureSameFamily(
+        dist.Categorical(jnp.array([0.5, 0.5])), dist.Normal(jnp.array([-1.0, 1.0]), 0.1)
+    )
+    numpyro.sample("theta", mixture)
+
+
+def of_program(program: Callable[[], None], method: po.NUTS, seed: int) -> tuple[str, ...]:
+    model = po.Model.from_numpyro(program)
+    return po.fit(model, (), method, seed=seed, progress=False).result.warnings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_nuts_in_a_funnel(seed: int) -> None:
+    said = " ".join(of_program(funnel, po.NUTS(), seed))
+    assert "diverged" in said or "E-BFMI" in said or "Too few draws" in said
+
+
+@pytest.mark.slow
+def test_nuts_between_two_modes() -> None:
+    """Starts are uniform in (−2, 2): of eight chains, all are in one mode at a rate of 1 in 128.
+
+    So the seeds are fixed, and those of which all chains are in one mode count as nothing shown.
+    """
+    told = []
+    for seed in range(4):
+        model = po.Model.from_numpyro(two_modes)
+        method = po.NUTS(chains=8, warmup=300, draws=300)
+        posterior = po.fit(model, (), method, seed=seed, progress=False)
+        sides = np.sign(np.asarray(posterior.weights("theta"))[:, -1])
+        if np.abs(sides.sum()) < sides.size:
+            told.append("several modes" in " ".join(posterior.result.warnings))
+    assert told
+    assert all(told)
+
+
+@pytest.mark.slow
+def test_nuts_with_too_few_draws() -> None:
+    oracle = conjugate()
+    method = po.NUTS(warmup=300, draws=40)
+    said = po.fit(oracle.model, oracle.data, method, progress=False).result.warnings
+    assert any(sentence.startswith("Too few draws") for sentence in said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_good_fits_are_not_flagged(seed: int) -> None:
+    oracle = conjugate()
+    posterior = po.fit(oracle.model, oracle.data, po.NUTS(), seed=seed, progress=False)
+    assert posterior.result.warnings == ()
