@@ -42,6 +42,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--sampling", choices=("replacement", "permuted"), default="replacement")
     parser.add_argument("--layers", choices=("plain", "shared", "flipout"), default="plain")
+    parser.add_argument("--chains", choices=("parallel", "sequential", "vectorized"))
+    parser.add_argument("--method", help="ours: which sampler")
     parser.add_argument("--plain-adam", action="store_true", help="ours: the peers' optimiser")
     return parser.parse_args()
 
