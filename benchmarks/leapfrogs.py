@@ -22,7 +22,7 @@ import numpyro.distributions as dist
 from blackjax.mcmc import hmc, mclmc, nuts
 
 import posterity as po
-from posterity.inference import run as loop
+from posterity.inference import runner as loop
 from posterity.inference.mcmc.metrics import Diagonal
 from posterity.inference.mcmc.microcanonical import Moving, moved, refreshed, unit
 from posterity.inference.mcmc.paths import Point, leapfrog, no_u_turn

@@ -12,7 +12,7 @@ import pytest
 import posterity as po
 from posterity.diagnostics import Code
 from posterity.inference.interrupt import Interrupt
-from posterity.inference.run import Watcher
+from posterity.inference.watching import Watcher
 
 X = np.linspace(-1, 1, 12)[:, None]
 MODEL = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))

@@ -14,8 +14,8 @@ import pytest
 import posterity as po
 from oracles import conjugate
 from posterity.diagnostics import Code
-from posterity.inference import run as runner
-from posterity.inference.run import Watcher
+from posterity.inference import runner
+from posterity.inference.watching import Watcher
 
 ORACLE = conjugate()
 NUTS = po.NUTS(chains=4, warmup=150, draws=250)

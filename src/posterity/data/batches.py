@@ -265,8 +265,8 @@ def as_finite(array: np.ndarray, name: str) -> np.ndarray:
         array = array.astype(np.float64 if array.dtype.itemsize > 2 else np.float32)
     limit = largest_magnitude()
     # One pass and no temporary of the array's size where all is well.
-    if array.size and not (array.min() >= -limit and array.max() <= limit):
-        bad = ~(np.abs(array) <= limit)
+    if array.size and not (float(array.min()) >= -limit and float(array.max()) <= limit):
+        bad = ~(np.abs(array) <= np.float64(limit))
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         where, value = f"[{', '.join(map(str, first))}]" if first else "", array[first]
         if np.isfinite(value):

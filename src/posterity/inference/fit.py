@@ -18,8 +18,9 @@ from posterity.diagnostics import Code, Result
 from posterity.inference.checks import check_counts
 from posterity.inference.method import AbstractMethod
 from posterity.inference.progress import Bar
-from posterity.inference.run import Finished, Peek, Watcher, run
+from posterity.inference.run import run
 from posterity.inference.start import Init, start_points
+from posterity.inference.watching import Finished, Peek, Watcher
 from posterity.model import Model
 from posterity.posterior.diagnose import diagnose_fit
 from posterity.posterior.distributions import Draws

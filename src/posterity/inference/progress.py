@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from posterity.inference.run import Watcher
+from posterity.inference.watching import Watcher
 
 
 class Bar(Watcher):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from posterity.inference.mcmc.paths import Density, Path, Point
 from posterity.inference.mcmc.warmup import Warming, Warmup
-from posterity.inference.method import AbstractMethod
-from posterity.posterior.distributions import Draws
+from posterity.inference.sampler import AbstractSampler
 from posterity.target import Batch, Target
 
 
@@ -38,25 +37,31 @@ class HamiltonianInfo(NamedTuple):
     ok: jax.Array
 
 
-class AbstractHamiltonian(AbstractMethod):
+class AbstractHamiltonian(AbstractSampler):
     """A sampler that draws a momentum, follows a path, and takes a point of it.
 
-    Subclasses hold the settings, with at least `warmup`, `draws` and `thin`.
+    Subclasses hold the settings; they say how to warm up, and which path to follow.
     """
 
     figure = "acceptance_rate"
     also = ("step_size", "leapfrogs", "divergent")
-    collects = True
     apart = True
     sure = True
 
+    @abstractmethod
     def _warmup(self) -> Warmup:
-        raise NotImplementedError
+        """How step size and metric are adapted."""
 
+    @abstractmethod
     def _path(
         self, density: Density, metric: Any, key: jax.Array, start: Point, step: jax.Array
     ) -> Path:
-        raise NotImplementedError
+        """A path of steps `step` from `start`, and the point of it that is drawn.
+
+        Args:
+            density: θ → log joint and gradient. metric: M⁻¹. key: of this path. start: with its
+                momentum drawn. step: ε.
+        """
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> HamiltonianState:
         """θ before the first step, with the identity metric."""
@@ -101,7 +106,3 @@ class AbstractHamiltonian(AbstractMethod):
     def theta(self, state: HamiltonianState) -> jax.Array:
         """The current draw."""
         return state.position
-
-    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Draws:
-        """The kept draws; of a run that was stopped before the first, the current θ."""
-        return Draws(jnp.asarray(state.position[:, None] if draws is None else draws))

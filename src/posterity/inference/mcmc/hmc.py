@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from posterity.inference.checks import check_among, check_counts, check_fraction
+from posterity.inference.checks import check_among, check_fraction
 from posterity.inference.mcmc.hamiltonian import AbstractHamiltonian
 from posterity.inference.mcmc.paths import Density, Path, Point, fixed_length
 from posterity.inference.mcmc.warmup import METRICS, Warmup
@@ -53,21 +53,9 @@ class HMC(AbstractHamiltonian):
     metric: str = "diagonal"
 
     def __post_init__(self) -> None:
-        check_counts(
-            "HMC",
-            leapfrogs=self.leapfrogs,
-            chains=self.chains,
-            warmup=self.warmup,
-            draws=self.draws,
-            thin=self.thin,
-        )
+        self._check_counts(warmup=self.warmup, leapfrogs=self.leapfrogs)
         check_fraction("HMC", target_acceptance=self.target_acceptance)
         check_among("HMC", "metric", self.metric, METRICS)
-
-    @property
-    def total_steps(self) -> int:
-        """Warm-up and kept steps of each chain."""
-        return self.warmup + self.draws * self.thin
 
     def _warmup(self) -> Warmup:
         return Warmup(self.warmup, self.target_acceptance, self.metric)

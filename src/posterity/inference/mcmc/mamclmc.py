@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from posterity.inference.checks import check_counts, check_fraction, check_positive
+from posterity.inference.checks import check_fraction, check_positive
 from posterity.inference.mcmc.hamiltonian import AbstractHamiltonian
-from posterity.inference.mcmc.microcanonical import Moving, moved, unit
-from posterity.inference.mcmc.paths import DIVERGENT, Density, Path, Point
+from posterity.inference.mcmc.microcanonical import Moving, check_turns, moved, unit
+from posterity.inference.mcmc.paths import Density, Path, Point, ended
 from posterity.inference.mcmc.warmup import Warmup
 
 
@@ -58,21 +58,9 @@ class MAMCLMC(AbstractHamiltonian):
     max_steps: int = 512
 
     def __post_init__(self) -> None:
-        check_counts(
-            "MAMCLMC",
-            chains=self.chains,
-            warmup=self.warmup,
-            draws=self.draws,
-            thin=self.thin,
-            max_steps=self.max_steps,
-        )
+        self._check_counts(warmup=self.warmup, max_steps=self.max_steps)
         check_positive("MAMCLMC", length=self.length)
         check_fraction("MAMCLMC", target_acceptance=self.target_acceptance)
-
-    @property
-    def total_steps(self) -> int:
-        """Warm-up and kept steps of each chain."""
-        return self.warmup + self.draws * self.thin
 
     def _warmup(self) -> Warmup:
         return Warmup(self.warmup, self.target_acceptance)
@@ -80,9 +68,8 @@ class MAMCLMC(AbstractHamiltonian):
     def _path(
         self, density: Density, metric: Any, key: jax.Array, start: Point, step: jax.Array
     ) -> Path:
+        check_turns("MAMCLMC", start.theta)
         sd = jnp.sqrt(metric.var)
-        if sd.shape[0] < 2:
-            raise ValueError("MAMCLMC: it needs two parameters or more; use po.NUTS for one.")
         way, accept = jax.random.uniform(key, (2,), sd.dtype)
         steps = jnp.ceil(2 * way * self.length * jnp.sqrt(float(sd.shape[0])) / step)
         steps = jnp.clip(steps, 1, self.max_steps).astype(jnp.int32)
@@ -95,15 +82,5 @@ class MAMCLMC(AbstractHamiltonian):
 
         end, error = jax.lax.fori_loop(0, steps, go, (begin, jnp.zeros((), sd.dtype)))
         error = jnp.where(jnp.isfinite(error), error, jnp.inf)
-        taken = jnp.log(accept) < -error
-        new = jax.tree.map(lambda a, b: jnp.where(taken, a, b), end, begin)
-        return Path(
-            theta=new.theta,
-            gradient=new.gradient,
-            log_joint=new.log_joint,
-            energy=-new.log_joint,
-            depth=jnp.zeros((), jnp.int32),
-            leapfrogs=2 * steps,
-            acceptance=jnp.minimum(1.0, jnp.exp(-error)),
-            divergent=error > DIVERGENT,
-        )
+        energies = -begin.log_joint, -end.log_joint
+        return ended(begin, end, -error, accept, 2 * steps, energies)

@@ -27,6 +27,12 @@ class Moving(NamedTuple):
     log_joint: jax.Array
 
 
+def check_turns(method: str, theta: jax.Array) -> None:
+    """Refuse a single parameter: there is no direction to turn to."""
+    if theta.shape[0] < 2:
+        raise ValueError(f"{method}: it needs two parameters or more; use po.NUTS for one.")
+
+
 def unit(vector: jax.Array) -> jax.Array:
     """A vector of length one in the same direction."""
     return vector / jnp.sqrt(jnp.maximum(jnp.sum(vector**2), jnp.finfo(vector.dtype).tiny))

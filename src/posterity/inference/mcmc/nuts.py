@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from posterity.inference.checks import check_among, check_counts, check_fraction
+from posterity.inference.checks import check_among, check_fraction
 from posterity.inference.mcmc.hamiltonian import AbstractHamiltonian
 from posterity.inference.mcmc.paths import Density, Path, Point, no_u_turn
 from posterity.inference.mcmc.warmup import METRICS, Warmup
@@ -67,23 +67,11 @@ class NUTS(AbstractHamiltonian):
     metric: str = "diagonal"
 
     def __post_init__(self) -> None:
-        check_counts(
-            "NUTS",
-            chains=self.chains,
-            warmup=self.warmup,
-            draws=self.draws,
-            thin=self.thin,
-            max_depth=self.max_depth,
-        )
+        self._check_counts(warmup=self.warmup, max_depth=self.max_depth)
         check_fraction("NUTS", target_acceptance=self.target_acceptance)
         check_among("NUTS", "metric", self.metric, METRICS)
         if self.max_depth > DEEPEST:
             raise ValueError(f"NUTS: max_depth must be at most {DEEPEST}, not {self.max_depth}.")
-
-    @property
-    def total_steps(self) -> int:
-        """Warm-up and kept steps of each chain."""
-        return self.warmup + self.draws * self.thin
 
     def _warmup(self) -> Warmup:
         return Warmup(self.warmup, self.target_acceptance, self.metric)

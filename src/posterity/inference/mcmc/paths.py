@@ -8,7 +8,7 @@ path. `python benchmarks/leapfrogs.py` compares it with BlackJAX's tree and with
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,96 +76,192 @@ def no_u_turn(
 ) -> Path:
     """Double a path until it turns back, and draw a point of it.
 
-    Args:
-        density: θ → log joint and gradient. metric: M⁻¹. key: of this path. start: with its
-            momentum drawn. step: ε. max_depth: doublings at most.
-
     The multinomial version with a bias to the newer half (Betancourt 2017, appendix A.3.2), made
     without recursion: within a doubling, the leaf number n closes the balanced subtrees whose
     first leaves are kept in slots by the number of ones in their binary numbers (Phan, Pradhan &
     Jankowiak 2019). All slots are compared at once, which costs less than a loop over some.
+
+    Args:
+        density: θ (D,) → log joint () and gradient (D,). metric: M⁻¹. key: of this path. start:
+            with its momentum drawn. step: ε > 0. max_depth: doublings at most.
+
+    Returns:
+        The path; its `theta` is the point drawn.
     """
     size, dtype = start.theta.shape[0], start.theta.dtype
     speed = metric.velocity(start.momentum)
     origin = energy(start, speed)
     leaf_key, tree_key = jax.random.split(key)
-    thresholds = jax.random.uniform(leaf_key, (2**max_depth,), dtype)
-    sides, swaps = jax.random.uniform(tree_key, (2, max_depth), dtype)
-    slots = jnp.arange(max_depth)
-
-    def packed(point: Point, at: jax.Array) -> jax.Array:
-        numbers = jnp.stack([point.log_joint, at])
-        return jnp.concatenate([point.theta, point.gradient, numbers])
-
-    def leaf(carry: tuple) -> tuple:
-        point, drawn, sums, way, saved, n, first, step, _, _ = carry
-        new = leapfrog(density, metric, point, step)
-        velocity = metric.velocity(new.momentum)
-        at = energy(new, velocity)
-        change = lost(origin, at)
-        divergent = -change > DIVERGENT
-        weight = jnp.logaddexp(sums[0], change)
-        take = jnp.log(thresholds[first + n]) < change - weight
-        drawn = jnp.where(take, packed(new, at), drawn)
-        sums = jnp.stack([weight, sums[1] + jnp.minimum(1.0, jnp.exp(change))])
-        way = way + velocity
-        # Leaf n opens a subtree if it is even; an odd one closes as many as it ends in ones.
-        last = jax.lax.population_count(n >> 1)
-        closing = jax.lax.population_count((n ^ (n + 1)) >> 1)
-        opened, its_velocity, before = saved[:-1, 0], saved[:-1, 1], saved[:-1, 2]
-        since = way - before + 0.5 * (its_velocity - velocity)
-        closed = (slots > last - closing) & (slots <= last) & ((n & 1) == 1)
-        slot = jnp.where((n & 1) == 0, last, max_depth)
-        saved = jax.lax.dynamic_update_index_in_dim(
-            saved, jnp.stack([new.momentum, velocity, way]), slot, 0
-        )
-        stop = divergent | jnp.any(_back(opened, new.momentum, since) & closed)
-        return new, drawn, sums, way, saved, n + 1, first, step, stop, divergent
-
-    def double(carry: tuple) -> tuple:
-        ends, drawn, weight, way, saved, depth, leaves, accepted, _, _ = carry
-        forth = sides[depth] < 0.5
-        begin = jax.tree.map(lambda end: jnp.where(forth, end[1], end[0]), ends)
-        nothing = jnp.array([-jnp.inf, 0.0], dtype)
-        zero = jnp.zeros((), jnp.int32)
-        no = jnp.zeros((), bool)
-        within = (begin, drawn, nothing, jnp.zeros(size, dtype), saved, zero, leaves)
-        end, other, sums, added, saved, n, _, _, stop, divergent = jax.lax.while_loop(
-            lambda carry: (carry[5] < (1 << depth)) & ~carry[8],
-            leaf,
-            (*within, jnp.where(forth, step, -step), no, no),
-        )
-        swap = ~stop & (jnp.log(swaps[depth]) < sums[0] - weight)
-        drawn = jnp.where(swap, other, drawn)
-        way = way + added
-        side = jnp.arange(2) == forth
-        ends = jax.tree.map(
-            lambda old, new: jnp.where(side.reshape((2,) + (1,) * new.ndim), new, old), ends, end
-        )
-        left, right = ends.momentum
-        whole = way - 0.5 * metric.velocity(left + right)
-        stop = stop | _back(left, right, whole)
-        weight = jnp.logaddexp(weight, sums[0])
-        accepted = accepted + sums[1]
-        return ends, drawn, weight, way, saved, depth + 1, leaves + n, accepted, stop, divergent
-
+    tree = _Tree(
+        density,
+        metric,
+        origin,
+        step,
+        max_depth,
+        thresholds=jax.random.uniform(leaf_key, (2**max_depth,), dtype),
+        draws=jax.random.uniform(tree_key, (2, max_depth), dtype),
+    )
     zero, none, no = jnp.zeros((), dtype), jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-    saved = jnp.zeros((max_depth + 1, 3, size), dtype)  # the last slot is for what is not kept
-    ends = jax.tree.map(lambda value: jnp.stack([value, value]), start)
-    begin = (ends, packed(start, origin), zero, speed, saved, none, none, zero, no, no)
-    _, drawn, _, _, _, depth, leaves, accepted, _, divergent = jax.lax.while_loop(
-        lambda carry: (carry[5] < max_depth) & ~carry[8], double, begin
+    begin = _Whole(
+        ends=jax.tree.map(lambda value: jnp.stack([value, value]), start),
+        drawn=_packed(start, origin),
+        weight=zero,
+        way=speed,
+        saved=jnp.zeros((max_depth + 1, 3, size), dtype),
+        depth=none,
+        leaves=none,
+        accepted=zero,
+        stop=no,
+        divergent=no,
+    )
+    whole = jax.lax.while_loop(
+        lambda whole: (whole.depth < max_depth) & ~whole.stop, tree.double, begin
     )
     return Path(
-        theta=drawn[:size],
-        gradient=drawn[size : 2 * size],
-        log_joint=drawn[2 * size],
-        energy=drawn[2 * size + 1],
-        depth=depth,
-        leapfrogs=leaves,
-        acceptance=accepted / leaves,
-        divergent=divergent,
+        theta=whole.drawn[:size],
+        gradient=whole.drawn[size : 2 * size],
+        log_joint=whole.drawn[2 * size],
+        energy=whole.drawn[2 * size + 1],
+        depth=whole.depth,
+        leapfrogs=whole.leaves,
+        acceptance=whole.accepted / whole.leaves,
+        divergent=whole.divergent,
     )
+
+
+class _Half(NamedTuple):
+    """The half of a path that is being added, leaf by leaf.
+
+    Attributes:
+        point: the last leaf. drawn: a point of the half, packed. sums: the log of the sum of
+        weights, and the sum of acceptances. way: sum of the velocities, which stands for the way.
+        saved: momentum, velocity and way of the first leaves of open subtrees; the last slot is
+        for what is not kept. n: leaves so far. first: how many the path had before. step: ± ε.
+        stop: whether the path ends here. divergent: whether because the energy ran away.
+    """
+
+    point: Point
+    drawn: jax.Array
+    sums: jax.Array
+    way: jax.Array
+    saved: jax.Array
+    n: jax.Array
+    first: jax.Array
+    step: jax.Array
+    stop: jax.Array
+    divergent: jax.Array
+
+
+class _Whole(NamedTuple):
+    """A path as far as it has been doubled; `ends` has the backward end first, then the forward."""
+
+    ends: Point
+    drawn: jax.Array
+    weight: jax.Array
+    way: jax.Array
+    saved: jax.Array
+    depth: jax.Array
+    leaves: jax.Array
+    accepted: jax.Array
+    stop: jax.Array
+    divergent: jax.Array
+
+
+class _Tree(NamedTuple):
+    """What all doublings of a path have in common; `thresholds` and `draws` are uniform."""
+
+    density: Density
+    metric: AbstractMetric
+    origin: jax.Array
+    step: jax.Array
+    max_depth: int
+    thresholds: jax.Array
+    draws: jax.Array
+
+    def double(self, whole: _Whole) -> _Whole:
+        """Add as many leaves as there are, on a random side."""
+        sides, swaps = self.draws
+        forth = sides[whole.depth] < 0.5
+        size, dtype = whole.way.shape[0], whole.way.dtype
+        no = jnp.zeros((), bool)
+        begin = _Half(
+            point=jax.tree.map(lambda end: jnp.where(forth, end[1], end[0]), whole.ends),
+            drawn=whole.drawn,
+            sums=jnp.array([-jnp.inf, 0.0], dtype),
+            way=jnp.zeros(size, dtype),
+            saved=whole.saved,
+            n=jnp.zeros((), jnp.int32),
+            first=whole.leaves,
+            step=jnp.where(forth, self.step, -self.step),
+            stop=no,
+            divergent=no,
+        )
+        half = jax.lax.while_loop(
+            lambda half: (half.n < (1 << whole.depth)) & ~half.stop, self.leaf, begin
+        )
+        swap = ~half.stop & (jnp.log(swaps[whole.depth]) < half.sums[0] - whole.weight)
+        way = whole.way + half.way
+        side = jnp.arange(2) == forth
+        ends = jax.tree.map(
+            lambda old, new: jnp.where(side.reshape((2,) + (1,) * new.ndim), new, old),
+            whole.ends,
+            half.point,
+        )
+        left, right = ends.momentum
+        turned = _back(left, right, way - 0.5 * self.metric.velocity(left + right))
+        return _Whole(
+            ends=ends,
+            drawn=jnp.where(swap, half.drawn, whole.drawn),
+            weight=jnp.logaddexp(whole.weight, half.sums[0]),
+            way=way,
+            saved=half.saved,
+            depth=whole.depth + 1,
+            leaves=whole.leaves + half.n,
+            accepted=whole.accepted + half.sums[1],
+            stop=half.stop | turned,
+            divergent=half.divergent,
+        )
+
+    def leaf(self, half: _Half) -> _Half:
+        """One leapfrog step more; ends the path where a subtree that it closes turns back."""
+        new = leapfrog(self.density, self.metric, half.point, half.step)
+        velocity = self.metric.velocity(new.momentum)
+        at = energy(new, velocity)
+        change = lost(self.origin, at)
+        divergent = -change > DIVERGENT
+        weight = jnp.logaddexp(half.sums[0], change)
+        take = jnp.log(self.thresholds[half.first + half.n]) < change - weight
+        way = half.way + velocity
+        closed, slot = self._subtrees(half.n)
+        opened, its_velocity, before = half.saved[:-1, 0], half.saved[:-1, 1], half.saved[:-1, 2]
+        since = way - before + 0.5 * (its_velocity - velocity)
+        back = jnp.any(_back(opened, new.momentum, since) & closed)
+        return _Half(
+            point=new,
+            drawn=jnp.where(take, _packed(new, at), half.drawn),
+            sums=jnp.stack([weight, half.sums[1] + jnp.minimum(1.0, jnp.exp(change))]),
+            way=way,
+            saved=jax.lax.dynamic_update_index_in_dim(
+                half.saved, jnp.stack([new.momentum, velocity, way]), slot, 0
+            ),
+            n=half.n + 1,
+            first=half.first,
+            step=half.step,
+            stop=divergent | back,
+            divergent=divergent,
+        )
+
+    def _subtrees(self, n: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Which slots hold subtrees that leaf n closes, and the slot for one that it opens.
+
+        An even leaf opens a subtree; an odd one closes as many as its number ends in ones.
+        """
+        even = (n & 1) == 0
+        last = jax.lax.population_count(n >> 1)
+        closing = jax.lax.population_count((n ^ (n + 1)) >> 1)
+        slots = jnp.arange(self.max_depth)
+        closed = (slots > last - closing) & (slots <= last) & ~even
+        return closed, jnp.where(even, last, self.max_depth)
 
 
 def fixed_length(
@@ -176,25 +272,55 @@ def fixed_length(
     step: jax.Array,
     leapfrogs: jax.Array,
 ) -> Path:
-    """Follow a path for so many steps, and accept its end or stay (Duane et al. 1987)."""
+    """Follow a path for so many steps, and accept its end or stay (Duane et al. 1987).
+
+    Args and returns as `no_u_turn`; leapfrogs: how many steps, at least 1.
+    """
     origin = energy(start, metric.velocity(start.momentum))
     end = jax.lax.fori_loop(
         0, leapfrogs, lambda _, point: leapfrog(density, metric, point, step), start
     )
     at = energy(end, metric.velocity(end.momentum))
-    change = lost(origin, at)
-    accept = jnp.log(jax.random.uniform(key, (), start.theta.dtype)) < change
-    new = jax.tree.map(lambda a, b: jnp.where(accept, a, b), end, start)
+    uniform = jax.random.uniform(key, (), start.theta.dtype)
+    return ended(start, end, lost(origin, at), uniform, leapfrogs, (origin, at))
+
+
+def ended(
+    start: Any,
+    end: Any,
+    change: jax.Array,
+    uniform: jax.Array,
+    leapfrogs: jax.Array,
+    energies: tuple[jax.Array, jax.Array],
+) -> Path:
+    """A path of which the end is accepted with probability min(1, e^change), or the start kept.
+
+    Args:
+        start, end: with fields `theta`, `gradient` and `log_joint`. change: log weight of the end
+            over the start. uniform: on (0, 1). leapfrogs: gradients taken. energies: at the start
+            and at the end, to report.
+    """
+    accept = jnp.log(uniform) < change
+
+    def chosen(at_end: jax.Array, at_start: jax.Array) -> jax.Array:
+        return jnp.where(accept, at_end, at_start)
+
     return Path(
-        theta=new.theta,
-        gradient=new.gradient,
-        log_joint=new.log_joint,
-        energy=jnp.where(accept, at, origin),
+        theta=chosen(end.theta, start.theta),
+        gradient=chosen(end.gradient, start.gradient),
+        log_joint=chosen(end.log_joint, start.log_joint),
+        energy=chosen(energies[1], energies[0]),
         depth=jnp.zeros((), jnp.int32),
         leapfrogs=leapfrogs,
         acceptance=jnp.minimum(1.0, jnp.exp(change)),
         divergent=-change > DIVERGENT,
     )
+
+
+def _packed(point: Point, at: jax.Array) -> jax.Array:
+    """What is kept of a drawn point: θ, gradient, log joint, energy; one array is one select."""
+    numbers = jnp.stack([point.log_joint, at])
+    return jnp.concatenate([point.theta, point.gradient, numbers])
 
 
 def _back(first: jax.Array, last: jax.Array, way: jax.Array) -> jax.Array:

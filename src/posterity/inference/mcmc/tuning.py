@@ -48,7 +48,7 @@ class Tuning:
 
     ε follows log ε ← log ε + 0.03 (1 − min(error / aim, 20)), whose rest is where errors have the
     mean that is aimed for; the last ε is an average. BlackJAX's rule weighs errors by how near to
-    the aim they are, which on nets, where errors have heavy tails, leaves ε a third longer.
+    the aim they are, which on nets, where errors have heavy tails, makes ε longer.
 
     Args:
         steps: length of the warm-up. energy_var: aim for the variance of the energy error, per

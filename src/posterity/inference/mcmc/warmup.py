@@ -47,7 +47,7 @@ class Warmup:
     Stan's schedule: at either end the step size alone is tuned; between them, at the end of each
     window, the metric is estimated from the window's draws and the step size starts again. The last
     part is a quarter of the warm-up and not Stan's 50 steps, after which the average still
-    remembers the search: moons then had an acceptance of 0.94 where 0.8 was asked for.
+    remembers the search and the steps are shorter than was asked for.
 
     *Diagonal* and *dense* are the window's variances or covariance, shrunk to 1e-3 by 5 draws'
     worth (Stan). *Low-rank* scales by the sds and keeps the correlation's leading eigenvalues as

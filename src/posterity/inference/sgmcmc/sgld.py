@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from posterity.inference.checks import check_counts, check_positive
-from posterity.inference.method import AbstractMethod
-from posterity.posterior.distributions import Draws
+from posterity.inference.sampler import AbstractSampler
 from posterity.target import Batch, Target
 
 
 @dataclasses.dataclass(frozen=True)
-class SGLD(AbstractMethod):
+class SGLD(AbstractSampler):
     """Stochastic gradient Langevin dynamics with a constant step size.
 
         θ ← θ + ε ∇[ log p(θ) + (N/B) Σ_{i in batch} log p(yᵢ | xᵢ, θ) ] + √(2ε) η,   η ~ N(0, I)
@@ -61,20 +59,14 @@ class SGLD(AbstractMethod):
     chains: int = 1
 
     figure = "log_joint"
-    collects = True
 
     def __post_init__(self) -> None:
-        check_counts("SGLD", draws=self.draws, thin=self.thin, chains=self.chains)
+        self._check_counts()
         check_positive("SGLD", step_size=self.step_size)
         if self.warmup is None:
             object.__setattr__(self, "warmup", self.draws * self.thin)
         elif self.warmup != 0:
             check_counts("SGLD", warmup=self.warmup)
-
-    @property
-    def total_steps(self) -> int:
-        """Warm-up and kept steps."""
-        return self.warmup + self.draws * self.thin
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> SGLDState:
         """θ before the first step."""
@@ -100,10 +92,6 @@ class SGLD(AbstractMethod):
     def retreat(self, state: SGLDState) -> SGLDState:
         """The same θ with half the step size."""
         return state._replace(step_size=state.step_size / 2)
-
-    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Draws:
-        """The kept draws; of a run that was stopped before the first, the current θ."""
-        return Draws(jnp.asarray(state.position[:, None] if draws is None else draws))
 
 
 class SGLDState(NamedTuple):

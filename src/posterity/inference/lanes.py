@@ -1,0 +1,64 @@
+"""Chains that run in step or apart, and what they report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from posterity.inference.loop import Loop
+from posterity.inference.method import Stretch
+
+
+class Lane:
+    """Chains that run in step, and what they have reported since the stretch began."""
+
+    def __init__(self, loop: Loop, made: int) -> None:
+        self.loop = loop
+        self.made = made
+        self.left = 0  # steps of the present segment
+        self.infos: list[dict[str, np.ndarray]] = []
+        self.draws: list[np.ndarray] = []
+
+
+def split(loop: Loop, apart: bool) -> list[Lane]:
+    """One lane, or one for each chain."""
+    made, chains = int(loop.steps), loop.keys.shape[0]
+    if not apart or chains == 1:
+        return [Lane(loop, made)]
+    # No buffer may be shared, as each lane's dispatch takes those it is given.
+    steps, *host = jax.device_get(loop[1:])
+    lanes = []
+    for chain in range(chains):
+        part = jax.tree.map(lambda leaf, c=chain: np.array(leaf[c : c + 1]), host)
+        lanes.append(Lane(Loop(loop.keys[chain : chain + 1], steps.copy(), *part), made))
+    return lanes
+
+
+def joined(lanes: list[Lane], keys: jax.Array) -> Loop:
+    """The lanes as one loop again, as far as the last of them has come."""
+    if len(lanes) == 1:
+        return lanes[0].loop
+    host = [jax.device_get(lane.loop[2:]) for lane in lanes]
+    together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *host)
+    steps: Any = np.asarray(min(lane.made for lane in lanes), np.int32)
+    return Loop(keys, steps, *together)
+
+
+def reported(lanes: list[Lane]) -> Stretch:
+    """What all lanes have reported; of an interrupted run, as far as the last has come."""
+    infos = [
+        {name: np.concatenate([info[name] for info in lane.infos], axis=1) for name in first}
+        for lane in lanes
+        for first in lane.infos[:1]
+    ]
+    steps = min(next(iter(info.values())).shape[1] for info in infos)
+    if len(infos) < len(lanes):  # before every lane had its turn
+        infos, steps = infos[:1] * len(lanes), 0
+    info = {name: np.concatenate([i[name][:, :steps] for i in infos]) for name in infos[0]}
+    if any(not lane.draws for lane in lanes):
+        return Stretch(info, None)
+    drawn = [np.concatenate(lane.draws, axis=1) for lane in lanes]
+    count = min(draws.shape[1] for draws in drawn)
+    return Stretch(info, np.concatenate([draws[:, :count] for draws in drawn]))
