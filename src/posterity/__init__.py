@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from posterity.inference.mcmc.mamclmc import MAMCLMC
     from posterity.inference.mcmc.mclmc import MCLMC
     from posterity.inference.mcmc.nuts import NUTS
+    from posterity.inference.mcmc.tempering import ParallelTempering
+    from posterity.inference.sgmcmc import schedules
+    from posterity.inference.sgmcmc.sgfs import SGFS
+    from posterity.inference.sgmcmc.sghmc import SGHMC
     from posterity.inference.sgmcmc.sgld import SGLD
+    from posterity.inference.sgmcmc.sgnht import SGNHT
     from posterity.inference.vi.advi import ADVI
     from posterity.inference.vi.dadvi import DADVI
     from posterity.inference.vi.ivon import IVON
@@ -38,6 +43,7 @@ _MODULES = {
     "nets": "posterity.nets",
     "plots": "posterity.plots",
     "priors": "posterity.priors",
+    "schedules": "posterity.inference.sgmcmc.schedules",
 }
 _NAMES = {
     "ADVI": "posterity.inference.vi.advi",
@@ -49,9 +55,13 @@ _NAMES = {
     "MAMCLMC": "posterity.inference.mcmc.mamclmc",
     "MCLMC": "posterity.inference.mcmc.mclmc",
     "NUTS": "posterity.inference.mcmc.nuts",
+    "ParallelTempering": "posterity.inference.mcmc.tempering",
     "Posterior": "posterity.posterior.posterior",
     "Predictive": "posterity.posterior.predictive",
+    "SGFS": "posterity.inference.sgmcmc.sgfs",
+    "SGHMC": "posterity.inference.sgmcmc.sghmc",
     "SGLD": "posterity.inference.sgmcmc.sgld",
+    "SGNHT": "posterity.inference.sgmcmc.sgnht",
     "elbo": "posterity.posterior.elbo",
     "fit": "posterity.inference.fit",
     "learned": "posterity.empirical",
@@ -70,8 +80,12 @@ __all__ = [
     "MAP",
     "MCLMC",
     "NUTS",
+    "SGFS",
+    "SGHMC",
     "SGLD",
+    "SGNHT",
     "Model",
+    "ParallelTempering",
     "Posterior",
     "Predictive",
     "data",
@@ -87,6 +101,7 @@ __all__ = [
     "prior_predictive",
     "priors",
     "report",
+    "schedules",
 ]
 
 __version__ = "0.1.0.dev0"

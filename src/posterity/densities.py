@@ -123,6 +123,14 @@ class AbstractTarget(eqx.Module):
         """(N / B) Σ of one log likelihood per row of a batch (B,)."""
         return self.rows / each.shape[0] * jnp.sum(each)
 
+    def summed(self, mean: jax.Array) -> jax.Array:
+        """N · mean: what a mean over rows stands for of the sum over all of them."""
+        return self.rows * mean
+
+    def batch_noise(self, covariance: jax.Array, batch: int) -> jax.Array:
+        """(N² / B) · covariance of one row: of a scaled sum over B rows, drawn independently."""
+        return self.rows**2 / batch * covariance
+
     def log_joint(self, theta: jax.Array, batch: Any, *, jacobian: bool = True) -> jax.Array:
         """log p(θ) + (N / B) Σ log p(yᵢ | xᵢ, θ)."""
         return self.log_prior(theta, jacobian=jacobian) + self.scaled_log_likelihood(theta, batch)

@@ -45,12 +45,16 @@ class Batches(eqx.Module):
         batch_size: B, or None for all rows.
         columns: whether `x` is stored column by column, for nets that compute features first: the
             net's own transpose then costs nothing, which is a tenth of a small net's step.
+        replacement: whether each row of a batch is any of all rows, whatever came before. The noise
+            of one batch then says nothing of the next's, which SGFS and others rely on; "a pass" is
+            N rows so drawn.
     """
 
     x: jax.Array
     y: jax.Array
     batch_size: int | None = eqx.field(static=True)
     columns: bool = eqx.field(static=True, default=False)
+    replacement: bool = eqx.field(static=True, default=False)
 
     @property
     def rows(self) -> int:
@@ -107,6 +111,9 @@ class Batches(eqx.Module):
     def _permutations(self, key: jax.Array, first: jax.Array, count: int) -> jax.Array:
         """Permutations number `first` … of the stream of `key`, one after the other."""
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(count))
+        if self.replacement:
+            draw = jax.vmap(lambda key: jax.random.randint(key, (self.rows,), 0, self.rows))
+            return draw(keys).astype(jnp.int32).ravel()
         return jax.vmap(lambda key: permutation(key, self.rows))(keys).ravel()
 
 
@@ -136,6 +143,7 @@ def as_batches(
     batch_size: int | None,
     *,
     features_first: bool = False,
+    replacement: bool = False,
 ) -> Batches:
     """Check data once and put it where the compiled loop can use it.
 
@@ -144,6 +152,7 @@ def as_batches(
         likelihood: says which targets are possible.
         batch_size: rows per step, 1 … N; None for all.
         features_first: whether the net begins by transposing the rows.
+        replacement: whether batches are drawn with replacement.
 
     Raises:
         TypeError: `data` is no pair, or an array holds no numbers.
@@ -169,10 +178,11 @@ def as_batches(
                 f"batch_size: must be a whole number from 1 to the {x.shape[0]} rows of the data, "
                 f"not {batch_size!r}; leave it out to use all rows in every step."
             )
-        batch_size = None if batch_size == x.shape[0] else int(batch_size)
+        all_rows = batch_size == x.shape[0] and not replacement
+        batch_size = None if all_rows else int(batch_size)
     columns = features_first and batch_size is None and x.ndim == 2
     x = np.ascontiguousarray(x.T) if columns else x
-    return Batches(jnp.asarray(x), jnp.asarray(y), batch_size, columns)
+    return Batches(jnp.asarray(x), jnp.asarray(y), batch_size, columns, replacement)
 
 
 def as_inputs(x: Any, name: str = "x") -> np.ndarray:

@@ -34,3 +34,10 @@ def check_fraction(method: str, **values: float) -> None:
     for name, value in values.items():
         if not isinstance(value, numbers.Real) or not 0 < value < 1:
             raise ValueError(f"{method}: {name} must lie between 0 and 1, not {value!r}.")
+
+
+def check_nonnegative(method: str, **values: float) -> None:
+    """Refuse a number that is negative or not finite."""
+    for name, value in values.items():
+        if not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
+            raise ValueError(f"{method}: {name} must be 0 or more, and finite, not {value!r}.")

@@ -68,6 +68,8 @@ class AbstractMethod:
             chains in step would wait for each other; small nets gain from the cores anyway.
         chains, warmup, thin: how many chains; steps before the first kept draw; steps per draw.
         batch_size: rows per step, or None for all.
+        replacement: whether the rows of every batch are drawn anew from all of them, where a
+            method makes use of the noise of independent batches; passes over the data otherwise.
     """
 
     figure: str
@@ -78,6 +80,7 @@ class AbstractMethod:
     learns: bool = False
     temperature: float = 1.0
     batch_size: int | None = None
+    replacement: bool = False
     chains: int = 1
     warmup: int = 0
     thin: int = 1
@@ -108,6 +111,10 @@ class AbstractMethod:
     def start_count(self, target: Target) -> int:
         """How many start points `fit` should prepare for every chain."""
         return 1
+
+    def keeps(self, numbers: np.ndarray) -> np.ndarray:
+        """Which of the steps after the warm-up, by number, belong to the result: all by default."""
+        return np.ones(numbers.shape, bool)
 
     def review(
         self, target: Target, states: list[State], done: list[Stretch], memory: Any

@@ -36,7 +36,11 @@ class AbstractSampler(AbstractMethod):
     @property
     def total_steps(self) -> int:
         """Warm-up and kept steps of each chain."""
-        return self.warmup + self.draws * self.thin
+        return self.warmup + self.steps_for(self.draws * self.thin)
+
+    def steps_for(self, kept: int) -> int:
+        """How many steps after the warm-up it takes for `kept` of them to belong to the result."""
+        return kept
 
     def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Draws:
         """The kept draws; of a run that was stopped before the first, the current θ."""

@@ -1,42 +1,55 @@
-"""Stochastic gradient Langevin dynamics."""
+"""Stochastic gradient Langevin dynamics, plain and preconditioned."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from posterity.inference.checks import check_counts, check_positive
-from posterity.inference.sampler import AbstractSampler
+from posterity.inference.sgmcmc.learning import Learning
+from posterity.inference.sgmcmc.preconditioners import as_variances, rmsprop
+from posterity.inference.sgmcmc.schedules import CONSTANT, AbstractSchedule
+from posterity.inference.sgmcmc.stochastic import AbstractStochastic, Going, StochasticInfo
 from posterity.target import Batch, Target
 
 
 @dataclasses.dataclass(frozen=True)
-class SGLD(AbstractSampler):
-    """Stochastic gradient Langevin dynamics with a constant step size.
+class SGLD(AbstractStochastic):
+    """Stochastic gradient Langevin dynamics.
 
-        θ ← θ + ε ∇[ log p(θ) + (N/B) Σ_{i in batch} log p(yᵢ | xᵢ, θ) ] + √(2ε) η,   η ~ N(0, I)
+        θ ← θ + ε P ∇ [ log p(θ) + (N/B) Σ_{i in batch} log p(yᵢ | xᵢ, θ) ] + √(2 ε T P) η
 
-    *Target density.* p(θ | data) up to a bias that falls with ε: on a normal posterior with
-    precision Λ and all data in every step, the draws have covariance Λ⁻¹ (I − ε Λ / 2)⁻¹; the noise
-    of minibatch gradients widens it further.
+    with η ~ N(0, I).
+
+    *Target density.* p(θ | data)^(1/T), up to a bias that falls with ε. On a normal posterior with
+    precision Λ, P = I and all data in every step, the draws have covariance Λ⁻¹ (I − ε Λ / 2)⁻¹.
+    The noise of independent batches, of covariance V, widens it by ε V / 2 relative, to first
+    order; batches without replacement, as they are here, make that smaller.
 
     Args:
         draws: kept draws per chain.
-        step_size: ε > 0, in units of the posterior variance. It must stay below 2 / λ for the
-            largest eigenvalue λ of Λ; for a chain to move a posterior sd it takes about
-            1 / (2 ε λ) steps.
+        step_size: ε > 0, in units of the posterior variance over P. It must stay below 2 / λ for
+            the largest eigenvalue λ of PΛ. None chooses ε = 2 bias / (λ + max P V) from the
+            curvature λ and the gradient noise V that the warm-up sees.
         batch_size: rows per step; None for all.
         warmup: steps before the first kept draw; None for as many as are kept.
         thin: steps per kept draw.
-        chains: independent chains, run together.
+        chains: independent chains, side by side on the cores of a CPU.
+        preconditioner: P: None for I; an array (D,) of variances, such as those of an ADVI fit; or
+            ``"rmsprop"``, 1 / (10⁻⁵ + √v) with v the mean squared gradient per row, learned in the
+            warm-up and then fixed.
+        schedule: how ε falls, one of `po.schedules`.
+        control_variates: None, ``"start"`` or ``"svrg"``: gradients with less noise.
+        bias: of the variances, relative, in the steepest direction, that ``step_size=None`` allows.
+        temperature: T ≥ 0; 1 is the Bayesian posterior.
 
-    Returns from `fit` a posterior of `Draws`; `history` has ``log_joint`` of the batch and ``ok``.
+    Returns from `fit` a posterior of `Draws`; `history` has ``log_joint`` of the batch and
+    ``step_size``.
 
     Raises:
-        ValueError: a number out of range.
+        TypeError, ValueError: a setting out of range.
 
     A step that is not finite is not made; ε is halved for that chain, and it is counted.
 
@@ -48,61 +61,76 @@ class SGLD(AbstractSampler):
     (2, 500, 2)
 
     Welling & Teh 2011, "Bayesian learning via stochastic gradient Langevin dynamics", whose ε is
-    twice ours, and whose step size falls. The kernel is BlackJAX's.
+    twice ours. Li, Chen, Carlson & Carin 2016, "Preconditioned SGLD": they let P change for ever
+    and leave out the term that this needs; ours is fixed after the warm-up and needs none.
     """
 
     draws: int = 1_000
-    step_size: float = dataclasses.field(kw_only=True)
+    step_size: float | None = None
     batch_size: int | None = None
-    warmup: int = None  # type: ignore[assignment]  # set to draws × thin below
+    warmup: int = None  # type: ignore[assignment]  # set to draws × thin by the check
     thin: int = 1
     chains: int = 1
-
-    figure = "log_joint"
+    preconditioner: Any = None
+    schedule: AbstractSchedule = CONSTANT
+    control_variates: str | None = None
+    bias: float = 0.1
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        self._check_counts()
-        check_positive("SGLD", step_size=self.step_size)
-        if self.warmup is None:
-            object.__setattr__(self, "warmup", self.draws * self.thin)
-        elif self.warmup != 0:
-            check_counts("SGLD", warmup=self.warmup)
+        object.__setattr__(self, "preconditioner", as_variances("SGLD", self.preconditioner))
+        self._check()
+
+    @property
+    def _learning(self) -> Learning:
+        automatic = self.step_size is None
+        return Learning(automatic, automatic, squares=self.preconditioner == "rmsprop")
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> SGLDState:
         """θ before the first step."""
-        return SGLDState(theta, jnp.asarray(self.step_size, theta.dtype))
+        return SGLDState(theta, self._begin(theta))
 
     def step(
         self, key: jax.Array, target: Target, state: SGLDState, batch: Batch
-    ) -> tuple[SGLDState, SGLDInfo]:
+    ) -> tuple[SGLDState, StochasticInfo]:
         """One Langevin step on the batch."""
-        import blackjax.sgmcmc.sgld as kernel
-
-        value, gradient = jax.value_and_grad(target.log_joint)(state.position, batch)
-        theta = kernel.build_kernel()(
-            key, state.position, lambda theta, batch: gradient, batch, state.step_size
+        theta, going = state
+        now = self._now(going)
+        value, gradient, anchor = self._variates.gradient(target, going.anchor, theta, batch)
+        root = self._root(going.learned, target, theta)
+        learned = self._learning.update(
+            going.learned, now.learns, target, theta, gradient, root, batch
         )
-        ok = jnp.isfinite(value + jnp.sum(theta))
-        return SGLDState(theta, state.step_size), SGLDInfo(value, ok)
+        step_size = now.factor * self._step_size(learned, root)
+        noise = jax.random.normal(key, theta.shape, theta.dtype)
+        moved = theta + step_size * root**2 * gradient
+        moved = moved + jnp.sqrt(2 * step_size * now.heat) * root * noise
+        ok = jnp.isfinite(value + jnp.sum(moved))
+        going = Going(going.at + 1, going.shrink, anchor, learned)
+        return SGLDState(moved, going), StochasticInfo(value, step_size, ok)
 
     def theta(self, state: SGLDState) -> jax.Array:
         """The current draw."""
         return state.position
 
-    def retreat(self, state: SGLDState) -> SGLDState:
-        """The same θ with half the step size."""
-        return state._replace(step_size=state.step_size / 2)
+    def _root(self, learned: Any, target: Target, theta: jax.Array) -> Any:
+        """The root of P, (D,) or 1."""
+        if self.preconditioner is None:
+            return jnp.ones((), theta.dtype)
+        if isinstance(self.preconditioner, str):
+            return jnp.sqrt(rmsprop(learned.squares, learned.steps))
+        return jnp.sqrt(self.preconditioner.of(target, theta))
+
+    def _step_size(self, learned: Any, root: jax.Array) -> Any:
+        if self.step_size is not None:
+            return self.step_size
+        worst = learned.curvature + jnp.max(root**2 * learned.noise)
+        # Nothing is known before the first gradients, and nothing is moved.
+        return jnp.where(learned.steps > 1, 2 * self.bias / worst, 0.0)
 
 
 class SGLDState(NamedTuple):
-    """θ and the step size that failures have left."""
+    """θ, and what every stochastic-gradient run carries along."""
 
     position: jax.Array
-    step_size: jax.Array
-
-
-class SGLDInfo(NamedTuple):
-    """What a step reports: the batch's log joint before it, and whether it was finite."""
-
-    log_joint: jax.Array
-    ok: jax.Array
+    going: Going

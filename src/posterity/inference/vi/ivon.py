@@ -12,8 +12,8 @@ import numpy as np
 
 from posterity.inference.checks import check_counts, check_positive
 from posterity.inference.method import AbstractMethod, Review, Stretch
+from posterity.inference.normal_prior import NormalPrior
 from posterity.inference.vi.noise import quick_key
-from posterity.inference.vi.normal_prior import NormalPrior
 from posterity.inference.vi.objectives import closed_kl
 from posterity.posterior.distributions import Gaussian
 from posterity.target import Batch, Target

@@ -1,0 +1,116 @@
+"""Stochastic gradient Nosé-Hoover thermostats."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from posterity.inference.checks import check_fraction
+from posterity.inference.sgmcmc.schedules import CONSTANT, AbstractSchedule
+from posterity.inference.sgmcmc.stochastic import StochasticInfo
+from posterity.inference.sgmcmc.underdamped import AbstractUnderdamped, UnderdampedState
+from posterity.target import Batch, Target
+
+
+@dataclasses.dataclass(frozen=True)
+class SGNHT(AbstractUnderdamped):
+    """SGHMC whose friction adapts for ever, so that the chain keeps its temperature.
+
+        dθ = v dt,   dv = ∇log p dt − ξ v dt + √(2 a T) dW,   dξ = (vᵀv / D − T) μ dt
+
+    *Target density.* p(θ | data)^(1/T), up to a bias: of order ε² with exact gradients. Noise of
+    the gradients, of whatever size, raises ξ until the mean of vᵀv / D is right; what remains is
+    how much more noise some elements have than others. The thermostat μ = 1 is Ding et al.'s.
+
+    Args:
+        draws: kept draws per chain.
+        step_size: ε > 0, in units of the posterior sd; None as in `SGHMC`.
+        friction: α in (0, 1), the share of the momentum that is forgotten in a step if gradients
+            are exact: a = −log(1 − α) / ε. ξ starts there.
+        batch_size, warmup, thin, chains, schedule, control_variates, temperature, bias: as in
+            `SGHMC`.
+
+    Returns from `fit` what `SGLD` returns.
+
+    Raises:
+        TypeError, ValueError: a setting out of range.
+
+    >>> import numpy as np, posterity as po
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
+    >>> sgnht = po.SGNHT(draws=500, step_size=0.02, batch_size=10, chains=2)
+    >>> po.fit(model, (x, 2 * x[:, 0]), sgnht, progress=False).sample(0, 1000).shape
+    (2, 500, 2)
+
+    Ding, Fang, Babbush, Chen, Skeel & Neven 2014, "Bayesian sampling using stochastic gradient
+    thermostats". We split the step symmetrically: Leimkuhler & Shang 2016, "Adaptive thermostats
+    for noisy gradient systems".
+    """
+
+    draws: int = 1_000
+    step_size: float | None = None
+    friction: float = 0.1
+    batch_size: int | None = None
+    warmup: int = None  # type: ignore[assignment]  # set to draws × thin by the check
+    thin: int = 1
+    chains: int = 1
+    schedule: AbstractSchedule = CONSTANT
+    control_variates: str | None = None
+    bias: float = 0.1
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_fraction("SGNHT", friction=self.friction)
+        self._check()
+
+    def init(self, key: jax.Array, target: Target, theta: jax.Array) -> UnderdampedState:
+        """θ before the first step, at rest; ξ ε where exact gradients would leave it."""
+        friction = -jnp.log1p(-jnp.asarray(self.friction, theta.dtype))
+        return UnderdampedState(theta, jnp.zeros_like(theta), friction, self._begin(theta))
+
+    def step(
+        self, key: jax.Array, target: Target, state: UnderdampedState, batch: Batch
+    ) -> tuple[UnderdampedState, StochasticInfo]:
+        """Drift, kick, half of the friction, thermostat, the other half, kick, drift."""
+        going = state.going
+        now = self._now(going)
+        step_size = now.factor * self._step_size(going.learned)
+        theta = state.position + 0.5 * step_size * state.momentum
+        value, gradient, anchor = self._variates.gradient(target, going.anchor, theta, batch)
+        learned = self._learning.update(
+            going.learned, now.learns, target, theta, gradient, jnp.ones((), theta.dtype), batch
+        )
+        noise = jax.random.normal(key, (2, *theta.shape), theta.dtype)
+        kick = 0.5 * step_size * gradient
+        momentum = self._rubbed(state.momentum + kick, state.friction, now.heat, noise[0])
+        # ξ is kept times ε: a step of it is then ε² (vᵀv / D − T).
+        warmth = jnp.mean(momentum**2) - now.heat
+        moves = now.heat > 0  # a cycle that explores would raise ξ until nothing moves
+        friction = state.friction + jnp.where(moves, step_size**2 * warmth, 0.0)
+        momentum = self._rubbed(momentum, friction, now.heat, noise[1]) + kick
+        theta = theta + 0.5 * step_size * momentum
+        ok = jnp.isfinite(value + jnp.sum(theta + momentum) + friction)
+        going = going._replace(at=going.at + 1, anchor=anchor, learned=learned)
+        new = UnderdampedState(theta, momentum, friction, going)
+        return new, StochasticInfo(value, step_size, ok)
+
+    def _rubbed(
+        self, momentum: jax.Array, friction: jax.Array, heat: jax.Array, noise: jax.Array
+    ) -> jax.Array:
+        """The momentum after half a step of friction ξ and noise a: exact for fixed ξ.
+
+        v ← e^(−ξε/2) v + √(a T (1 − e^(−ξε)) / ξ) η
+        """
+        injected = -jnp.log1p(-jnp.asarray(self.friction, momentum.dtype))
+        small = jnp.abs(friction) < 1e-6
+        safe = jnp.where(small, 1.0, friction)
+        share = jnp.where(small, 1.0, -jnp.expm1(-safe) / safe)
+        return jnp.exp(-0.5 * friction) * momentum + jnp.sqrt(injected * heat * share) * noise
+
+    def _step_size(self, learned: Any) -> Any:
+        if self.step_size is not None:
+            return self.step_size
+        return self._stable(learned, noise_share=0.5 / self.friction)
