@@ -130,6 +130,16 @@ TABLE = [
         minibatch=None,
     ),
     Row(
+        "ParallelTempering",
+        short=po.ParallelTempering(
+            temperatures=4, leapfrogs=2, chains=2, warmup=20, draws=20, thin=1
+        ),
+        long=po.ParallelTempering(temperatures=10, chains=4, warmup=1_500, draws=2_500, thin=4),
+        answer=exact,
+        optimises=False,
+        minibatch=None,
+    ),
+    Row(
         "SGLD",
         short=po.SGLD(draws=20, step_size=STEP, chains=2, thin=2),
         long=po.SGLD(draws=10_000, step_size=STEP, chains=4, thin=4),

@@ -39,6 +39,10 @@ class AbstractFisher(eqx.Module):
         """a · first + b · second, of spreads; a, b ≥ 0."""
 
     @abstractmethod
+    def scaled(self, a: Any, spread: Any) -> Any:
+        """a · spread; a ≥ 0."""
+
+    @abstractmethod
     def factor(self, spread: Any, prior: jax.Array) -> Any:
         """What a move needs of M = spread + diag(prior)."""
 
@@ -67,6 +71,10 @@ class Full(AbstractFisher):
     def sum(self, a: Any, first: jax.Array, b: Any, second: jax.Array) -> jax.Array:
         """Of matrices."""
         return a * first + b * second
+
+    def scaled(self, a: Any, spread: jax.Array) -> jax.Array:
+        """Of the matrix."""
+        return a * spread
 
     def factor(self, spread: jax.Array, prior: jax.Array) -> tuple[jax.Array, jax.Array]:
         """T (D, D) and λ (D,)."""
@@ -116,6 +124,10 @@ class Diagonal(AbstractFisher):
         """Of vectors."""
         return a * first + b * second
 
+    def scaled(self, a: Any, spread: jax.Array) -> jax.Array:
+        """Of the vector."""
+        return a * spread
+
     def factor(self, spread: jax.Array, prior: jax.Array) -> tuple[jax.Array, jax.Array]:
         """M and B."""
         return spread + prior, _diagonal_base(self.base, spread + prior)
@@ -159,6 +171,10 @@ class LowRank(AbstractFisher):
         rows = jnp.concatenate([jnp.sqrt(a) * first.rows, jnp.sqrt(b) * second.rows])
         variances = a * first.rest + b * second.rest + jnp.sum(rows**2, axis=0)
         return _leading(rows, variances)
+
+    def scaled(self, a: Any, spread: Leading) -> Leading:
+        """Of both parts."""
+        return Leading(a * spread.rest, jnp.sqrt(a) * spread.rows)
 
     def factor(self, spread: Leading, prior: jax.Array) -> tuple[Leading, jax.Array]:
         """M, and B where it is diagonal."""
@@ -247,7 +263,7 @@ def row_gradients(
         later = jax.tree.map(lambda a: a[1:], parts)
         (_, mean, spread), others = jax.lax.scan(join, start, later)
         values = jnp.concatenate([values, others.ravel()])
-    return values, mean, fisher.sum(1 / (count - 1), spread, 0.0, spread)
+    return values, mean, fisher.scaled(1 / (count - 1), spread)
 
 
 def _diagonal_base(base: Any, matrix: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from posterity.target import Batch, Target
 
-MEMORY = 100  # steps that an average looks back on
+MEMORY = 100  # steps that an average looks back on, at least
 POWERS = 12  # rounds of power iteration on the first batch; later one at a time
 SELDOM = 4  # steps from one look at the curvature to the next, as it costs two gradients
 
@@ -44,11 +44,13 @@ class Learning:
 
     Args:
         noise, curvature, squares: which of them are wanted.
+        memory: steps that an average looks back on.
     """
 
     noise: bool
     curvature: bool
     squares: bool
+    memory: int = MEMORY
 
     def init(self, theta: jax.Array) -> Learned | tuple[()]:
         """Before the first gradient; () where nothing is to be learned."""
@@ -99,11 +101,11 @@ class Learning:
         batch: Batch,
     ) -> Learned:
         fine = jnp.isfinite(jnp.sum(gradient))
-        rate = 1.0 / jnp.minimum(learned.steps + 1, MEMORY).astype(theta.dtype)
+        rate = 1.0 / jnp.minimum(learned.steps + 1, self.memory).astype(theta.dtype)
         new = learned._replace(steps=learned.steps + 1)
         if learned.noise is not None and learned.last is not None:
             # Of two gradients; so the first step has none, and the average starts with the second.
-            late = 1.0 / jnp.clip(learned.steps, 1, MEMORY).astype(theta.dtype)
+            late = 1.0 / jnp.clip(learned.steps, 1, self.memory).astype(theta.dtype)
             change = 0.5 * (gradient - learned.last) ** 2
             noise = jnp.where(learned.steps > 0, change, 0.0)
             new = new._replace(noise=_mixed(learned.noise, noise, late), last=gradient)
@@ -131,7 +133,7 @@ class Learning:
         before = learned.direction, learned.curvature
         direction, seen = jax.lax.fori_loop(0, rounds.astype(jnp.int32), once, before)
         looks = 1 + learned.steps // SELDOM
-        rate = 1.0 / jnp.minimum(looks, MEMORY // SELDOM).astype(theta.dtype)
+        rate = 1.0 / jnp.minimum(looks, self.memory // SELDOM).astype(theta.dtype)
         return direction, jnp.where(rounds > 0, _mixed(learned.curvature, seen, rate), seen)
 
 

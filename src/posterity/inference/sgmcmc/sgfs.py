@@ -17,7 +17,7 @@ from posterity.inference.sgmcmc.stochastic import AbstractStochastic, Going, Sto
 from posterity.target import Batch, Target
 
 WINDOW = 100  # batches that the Fisher estimate looks back on in the warm-up
-RENEWED = 1.1  # a factorisation serves until its estimate has so many times as many batches
+SHARE = 0.1  # a factorisation serves until its estimate has so many more batches, relative
 FULL = 512  # parameters up to which all of the matrix is kept
 
 
@@ -112,7 +112,7 @@ class SGFS(AbstractStochastic):
         noise = spread if self.control_variates else None
         seen = Seen(jnp.zeros((), theta.dtype), spread, noise)
         factor = fisher.factor(spread, jnp.ones_like(theta))
-        return SGFSState(theta, self._begin(theta), seen, factor, jnp.zeros((), theta.dtype))
+        return SGFSState(theta, self._begin(theta), seen, factor, jnp.zeros((), jnp.int32))
 
     def step(
         self, key: jax.Array, target: Target, state: SGFSState, batch: Batch
@@ -121,22 +121,19 @@ class SGFS(AbstractStochastic):
         theta, going = state.position, state.going
         now, fisher = self._now(going), self._fisher(target, theta)
         value, gradient, anchor, seen = self._gradient(target, state, batch, fisher, now)
-        fine = jnp.isfinite(value + jnp.sum(gradient))
-        seen = jax.tree.map(lambda a, b: jnp.where(fine, a, b), seen, state.seen)
-        renew = (seen.batches >= state.renew) & fine
+        renew = going.at >= state.renew
         factor = jax.lax.cond(
             renew, lambda: self._factor(target, theta, fisher, seen, batch), lambda: state.factor
         )
-        again = jnp.minimum(RENEWED * seen.batches, seen.batches + WINDOW)
-        again = jnp.where(now.learns, seen.batches, jnp.maximum(again, seen.batches + 1))
+        again = going.at + 1 + (SHARE * seen.batches).astype(jnp.int32)
         step_size = self.step_size if self.step_size is not None else 4 / fisher.largest(factor)
         step_size = now.factor * step_size
         inverse = 4 / jnp.maximum(step_size, jnp.finfo(theta.dtype).tiny)
         heat = jnp.where(now.heat > 0, 1.0, 0.0).astype(theta.dtype)
         moved = theta + fisher.move(factor, key, gradient / self.temperature, inverse, heat)
-        ok = fine & jnp.isfinite(jnp.sum(moved))
-        going = going._replace(at=going.at + 1, anchor=anchor)
+        ok = jnp.isfinite(value + jnp.sum(moved))
         renewed = jnp.where(renew, again, state.renew)
+        going = going._replace(at=going.at + 1, anchor=anchor)
         new = SGFSState(moved, going, seen, factor, renewed)
         return new, StochasticInfo(value, step_size, ok)
 
@@ -184,8 +181,10 @@ class SGFS(AbstractStochastic):
         heat = self.temperature
         information = target.summed(jnp.ones((), theta.dtype)) / heat
         noise = target.batch_noise(jnp.ones((), theta.dtype), batch.y.shape[0]) / heat**2
-        of_noise = seen.information if seen.noise is None else seen.noise
-        both = fisher.sum(information, seen.information, noise, of_noise)
+        if seen.noise is None:
+            both = fisher.scaled(information + noise, seen.information)
+        else:
+            both = fisher.sum(information, seen.information, noise, seen.noise)
         precision = jnp.zeros_like(theta)
         if self.with_prior:
             precision = NormalPrior.of(target, theta).precision / heat

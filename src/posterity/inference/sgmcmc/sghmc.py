@@ -27,9 +27,9 @@ class SGHMC(AbstractUnderdamped):
     with g the gradient of the log joint of a batch in the middle, η ~ N(0, I), and V̂ the estimated
     variance of g, or 0.
 
-    *Target density.* p(θ | data)^(1/T), up to a bias: with exact gradients of order ε², and none on
-    a normal posterior; and the noise of gradients heats the chain to T + ε² V / (2 α), to first order, unless V̂ takes that
-    off the noise that is injected.
+    *Target density.* p(θ | data)^(1/T), up to a bias. With exact gradients it is of order ε², and
+    none on a normal posterior. The noise of gradients heats the chain to T + ε² V / (2 α), to first
+    order, unless V̂ takes that off the noise that is injected.
 
     Args:
         draws: kept draws per chain.
@@ -80,7 +80,8 @@ class SGHMC(AbstractUnderdamped):
     @property
     def _learning(self) -> Learning:
         automatic = self.step_size is None
-        return Learning(automatic or self.noise_estimate, automatic, squares=False)
+        noise = automatic or self.noise_estimate
+        return Learning(noise, automatic, squares=False, memory=self._memory)
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> UnderdampedState:
         """θ before the first step, at rest."""

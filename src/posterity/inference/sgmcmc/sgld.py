@@ -84,7 +84,7 @@ class SGLD(AbstractStochastic):
     @property
     def _learning(self) -> Learning:
         automatic = self.step_size is None
-        return Learning(automatic, automatic, squares=self.preconditioner == "rmsprop")
+        return Learning(automatic, automatic, self.preconditioner == "rmsprop", self._memory)
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> SGLDState:
         """θ before the first step."""

@@ -23,7 +23,9 @@ class SGNHT(AbstractUnderdamped):
 
     *Target density.* p(θ | data)^(1/T), up to a bias: of order ε² with exact gradients. Noise of
     the gradients, of whatever size, raises ξ until the mean of vᵀv / D is right; what remains is
-    how much more noise some elements have than others. The thermostat μ = 1 is Ding et al.'s.
+    how much more noise some elements have than others. μ = 1 is Ding et al.'s. Batches are drawn
+    with replacement: noise that cancels over a pass heats v more than θ, and the thermostat, which
+    sees v, would leave θ too cold.
 
     Args:
         draws: kept draws per chain.
@@ -65,6 +67,7 @@ class SGNHT(AbstractUnderdamped):
     def __post_init__(self) -> None:
         check_fraction("SGNHT", friction=self.friction)
         self._check()
+        object.__setattr__(self, "replacement", self.control_variates is None)
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> UnderdampedState:
         """θ before the first step, at rest; ξ ε where exact gradients would leave it."""

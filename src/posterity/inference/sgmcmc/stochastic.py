@@ -10,7 +10,7 @@ import numpy as np
 
 from posterity.inference.checks import check_nonnegative, check_positive
 from posterity.inference.sampler import AbstractSampler
-from posterity.inference.sgmcmc.learning import Learning
+from posterity.inference.sgmcmc.learning import MEMORY, Learning
 from posterity.inference.sgmcmc.schedules import AbstractSchedule, Cyclical
 from posterity.inference.sgmcmc.variates import Variates, check_variates
 
@@ -89,7 +89,9 @@ class AbstractStochastic(AbstractSampler):
                 f"{name}: a cycle samples for {self.schedule.sample} steps, which is no multiple "
                 f"of thin={self.thin}; change one of them."
             )
-        if self._learning != Learning(False, False, False) and not self._learns_sometime:
+        learning = self._learning
+        wanted = learning.noise or learning.curvature or learning.squares
+        if wanted and not self._learns_sometime:
             raise ValueError(
                 f"{name}: with warmup=0 there is no time to learn what step_size=None or the "
                 "preconditioner need; give a warm-up or a step size."
@@ -103,7 +105,12 @@ class AbstractStochastic(AbstractSampler):
     def _learning(self) -> Learning:
         """What is to be learned in the warm-up: by default what an automatic step size needs."""
         automatic = self.step_size is None
-        return Learning(noise=automatic, curvature=automatic, squares=False)
+        return Learning(automatic, automatic, squares=False, memory=self._memory)
+
+    @property
+    def _memory(self) -> int:
+        """How many steps the averages look back on: the last quarter of the warm-up."""
+        return max(MEMORY, self.warmup // 4)
 
     @property
     def _variates(self) -> Variates:

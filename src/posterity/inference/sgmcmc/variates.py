@@ -85,7 +85,7 @@ class Variates:
     def seen(self, target: Target, anchor: Anchor, theta: jax.Array, batch: Batch) -> Anchor:
         """The anchor after a batch, which may complete a pass."""
         size = batch.y.shape[0]
-        passes = -(-target.rows // size)  # batches in a pass
+        passes = (target.rows + size - 1) // size  # batches in a pass
         first = anchor.batches * size
         counts = (first + jnp.arange(size) < target.rows).astype(theta.dtype)
 
