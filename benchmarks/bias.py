@@ -1,17 +1,18 @@
 """Bias of stochastic-gradient samplers against step size, on a posterior that is known exactly.
 
-python benchmarks/bias.py [--steps 400000] [--out benchmarks/results/bias.md]
+python benchmarks/bias.py [--steps 400000] [--out benchmarks/results] [--figure FILE.png]
 
 A linear regression of 200 rows, three correlated columns and known noise; batches of 20. For each
 method and step size: the relative error of the variances (mean over the three directions in which
 the exact posterior is round) and of the mean (in exact sds, largest), each with its Monte Carlo
-standard error over eight chains; and the order, log₂ of how much the error of the variances falls
-when the step size halves.
+standard error over eight chains; the order, log₂ of how much the error of the variances falls when
+the step size halves; and effective draws per 1,000 gradients, of the direction that has the fewest.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import posterity as po
 from oracles import Conjugate, conjugate
+from posterity.posterior.chains import ess_bulk
 
 CHAINS = 8
 ORACLE = conjugate(rows=200)
@@ -65,53 +67,101 @@ def methods(steps: int) -> dict[str, list[tuple[float, object]]]:
     }
 
 
-def errors(posterior: po.Posterior, oracle: Conjugate) -> tuple[float, float, float, float]:
-    """Relative error of the variances and its standard error; that of the mean and its own."""
+def errors(posterior: po.Posterior, oracle: Conjugate) -> dict[str, float]:
+    """Errors of variances and mean with their standard errors, and the effective draws."""
     root = np.linalg.cholesky(oracle.precision)
     draws = (np.asarray(posterior.distribution.theta, np.float64) - oracle.mean) @ root
     var = (draws**2).mean(1).mean(1) - 1  # of each chain
     mean = draws.mean(1)
     worst = int(np.argmax(np.abs(mean.mean(0))))
     spread = np.sqrt(len(draws))
-    return (
-        float(var.mean()),
-        float(var.std(ddof=1) / spread),
-        float(abs(mean.mean(0)[worst])),
-        float(mean[:, worst].std(ddof=1) / spread),
-    )
+    gradients = posterior.settings["draws"] * posterior.settings["thin"] * CHAINS
+    return {
+        "var": float(var.mean()),
+        "var_error": float(var.std(ddof=1) / spread),
+        "mean": float(abs(mean.mean(0)[worst])),
+        "mean_error": float(mean[:, worst].std(ddof=1) / spread),
+        "ess": 1_000 * float(np.min(ess_bulk(draws))) / gradients,
+    }
 
 
-def table(steps: int) -> str:
-    """The markdown table."""
-    lines = [
-        "| method | ε | error of variances | order | error of mean (sds) |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+def measured(steps: int) -> dict[str, list[dict[str, float]]]:
+    """Method → a row per step size."""
+    found: dict[str, list[dict[str, float]]] = {}
     for name, rows in methods(steps).items():
-        before: tuple[float, float] | None = None
         for size, method in rows:
             posterior = po.fit(ORACLE.model, ORACLE.data, method, seed=0, progress=False)
-            var, its, mean, own = errors(posterior, ORACLE)
-            order = ""
-            if before and abs(var) > 4 * its and var * before[1] > 0:
-                order = f"{math.log2(before[1] / var) / math.log2(before[0] / size):.1f}"
+            found.setdefault(name, []).append({"size": size, **errors(posterior, ORACLE)})
+            print(name, found[name][-1], flush=True)
+    return found
+
+
+def order(now: dict[str, float], before: dict[str, float] | None) -> str:
+    """Of the error of the variances, where it is more than noise."""
+    if before is None or abs(now["var"]) < 4 * now["var_error"] or now["var"] * before["var"] < 0:
+        return ""
+    fall = math.log2(before["var"] / now["var"]) / math.log2(before["size"] / now["size"])
+    return f"{fall:.1f}"
+
+
+def table(found: dict[str, list[dict[str, float]]]) -> str:
+    """The markdown table."""
+    lines = [
+        "| method | ε | error of variances | order | error of mean (sds) | "
+        "effective draws per 1,000 gradients |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, rows in found.items():
+        for before, row in zip([None, *rows], rows):
             lines.append(
-                f"| {name} | {size:.2g} | {var:+.2%} ± {its:.2%} | {order} | "
-                f"{mean:.3f} ± {own:.3f} |"
+                f"| {name} | {row['size']:.2g} | {row['var']:+.2%} ± {row['var_error']:.2%} | "
+                f"{order(row, before)} | {row['mean']:.3f} ± {row['mean_error']:.3f} | "
+                f"{row['ess']:.2g} |"
             )
-            print(lines[-1], flush=True)
-            before = size, var
     return "\n".join(lines)
+
+
+def draw(found: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Error against effective draws: what each method pays for speed."""
+    from posterity.plots.style import COLOURS, MARKERS, axes, label, legend, title
+
+    ax = axes()
+    for number, (name, rows) in enumerate(found.items()):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        error = [max(abs(row["var"]), 1e-4) for row in rows]
+        ax.errorbar(
+            [row["ess"] for row in rows],
+            error,
+            yerr=[row["var_error"] for row in rows],
+            color=colour,
+            marker=marker,
+            markersize=4,
+            linewidth=1,
+            linestyle="--" if number >= len(COLOURS) else "-",
+            label=name,
+        )
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_ylim(1e-3, 20)
+    label(ax, "effective draws per 1,000 gradients", "relative error of variances")
+    title(ax, "Bias against speed; along a line the step size halves")
+    legend(ax)
+    ax.figure.savefig(path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=400_000)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/bias.md"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--figure", type=Path)
     settings = parser.parse_args()
-    text = table(settings.steps)
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    settings.out.write_text(text + "\n")
+    found = measured(settings.steps)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / "bias.json").write_text(json.dumps(found, indent=1) + "\n")
+    (settings.out / "bias.md").write_text(table(found) + "\n")
+    print(table(found))
+    if settings.figure:
+        draw(found, settings.figure)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,10 @@ from typing import Any
 from harness.measure import Measurement
 from jobs.spec import Metric
 
-_SHOWN_PACKAGES = ("posterity", "jax", "numpyro", "pymc", "pytensor", "numpy")
+_SHOWN_PACKAGES = (
+    *("posterity", "jax", "numpyro", "blackjax", "pymc", "pytensor", "nutpie"),
+    *("pyro-ppl", "torch", "numpy"),
+)
 
 
 def write(result: Measurement, machine: dict[str, Any], folder: Path) -> Path:

@@ -34,13 +34,22 @@ def _numpyro(script: str) -> tuple[Variant, ...]:
     )
 
 
+GAP_PEERS = (
+    Variant("blackjax-parallel", "blackjax", "gap.py", ("--chains", "parallel")),
+    Variant("blackjax-vectorized", "blackjax", "gap.py", ("--chains", "vectorized"), optional=True),
+    Variant("pymc-nutpie", "nutpie", "gap.py"),
+    Variant("pyro", "pyro", "gap.py"),  # a few draws whatever the number of steps
+    Variant("pyro-jit", "pyro", "gap.py", ("--method", "jit")),
+)
+
+
 JOBS = (
     Job(
         name="gap",
         title="The sinusoid with a gap (MLP 1-5-1, 1,000 rows), NUTS, 4 chains of 200 + 200",
         data="gap.py",
         steps=200,  # of warm-up, and as many draws
-        variants=(*_numpyro("gap.py"), Variant("ours", "ours", "gap.py")),
+        variants=(*_numpyro("gap.py"), *GAP_PEERS, Variant("ours", "ours", "gap.py")),
         metrics=GAP,
         references=("ours",),
         repeats=3,

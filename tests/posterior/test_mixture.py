@@ -11,9 +11,10 @@ import pytest
 import posterity as po
 from oracles import z_limit
 from posterior.handmade import linear, posterior_of
+from posterity.posterior.components import shrinkage
 from posterity.posterior.distributions import Draws, FullRank, Gaussian, LowRank
 from posterity.posterior.mixture import Mixture
-from posterity.posterior.modes import as_mixture, modes, normal_of, shrinkage
+from posterity.posterior.modes import as_mixture, modes, normal_of
 
 SIZE = 3
 WEIGHTS = np.array([0.2, 0.5, 0.3])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 import posterity as po
-from posterity.inference import run as loop
+from posterity.inference.runner import Runner
 
 IMPORT_SECONDS = _imports.seconds()
 
@@ -22,14 +22,14 @@ from chainkit import Compilation
 def count_leapfrogs() -> list[int]:
     """Leapfrogs of all steps of each stretch: `history` leaves out those of the warm-up."""
     counts: list[int] = []
-    original = loop._stretch
+    original = Runner.stretch
 
     def counted(*args: Any) -> Any:
-        stretch = original(*args)
+        loop, stretch = original(*args)
         counts.append(int(stretch.info["leapfrogs"].sum()))
-        return stretch
+        return loop, stretch
 
-    loop._stretch = counted
+    Runner.stretch = counted
     return counts
 
 

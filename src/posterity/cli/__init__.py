@@ -175,7 +175,7 @@ def fit(
     ] = None,
     draws: Annotated[int | None, typer.Option(help="Draws kept per chain (nuts, sgld).")] = None,
     step_size: Annotated[
-        float | None, typer.Option(help="Of sgld; 0.01 / rows if not given.")
+        float | None, typer.Option(help="Of sgld; chosen in the warm-up if not given.")
     ] = None,
     seed: Seed = 0,
     test_fraction: Annotated[

@@ -171,9 +171,6 @@ def make_method(settings: Settings, rows: int) -> tuple[AbstractMethod, list[str
     if name == "nuts":
         return po.NUTS(**kept, **warmup), notes
     size = settings.step_size
-    if size is None:
-        size = 1e-2 / rows
-        notes.append(f"sgld: step size {size:.2g} (--step-size).")
     return po.SGLD(step_size=size, batch_size=batch, thin=10, **kept, **warmup), notes
 
 

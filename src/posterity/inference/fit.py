@@ -16,6 +16,8 @@ from posterity.data.arguments import Arguments, as_arguments
 from posterity.data.batches import Batches, as_batches
 from posterity.diagnostics import Code, Result
 from posterity.inference.checks import check_counts
+from posterity.inference.hopeless import blame, origin
+from posterity.inference.keeping import Folder, Keeping, keeping
 from posterity.inference.method import AbstractMethod
 from posterity.inference.progress import Bar
 from posterity.inference.run import run
@@ -23,9 +25,10 @@ from posterity.inference.start import Init, start_points
 from posterity.inference.watching import Finished, Peek, Watcher
 from posterity.model import Model
 from posterity.posterior.diagnose import diagnose_fit
-from posterity.posterior.distributions import Draws
+from posterity.posterior.distributions import AbstractDraws
 from posterity.posterior.history import History
 from posterity.posterior.posterior import Posterior
+from posterity.posterior.spooled import SpooledDraws
 from posterity.program_target import ProgramTarget
 from posterity.programs import ProgramModel
 from posterity.target import Target
@@ -41,6 +44,7 @@ def fit(
     init: Init = "net",
     every: int | None = None,
     call: Callable[[Posterior], object] | None = None,
+    spool: Folder = None,
 ) -> Posterior:
     """Fit a model to data by a method.
 
@@ -51,7 +55,8 @@ def fit(
         data: a pair ``(x, y)`` of NumPy, JAX or pandas arrays: x (rows, ...), y (rows,) or
             (rows, targets). For a program, a tuple of positional arguments or a dictionary of
             keyword arguments. They are checked once, here.
-        method: `ADVI`, `IVON`, `DADVI`, `MAP`, `NUTS`, `HMC`, `MCLMC`, `MAMCLMC`, `SGLD`.
+        method: `ADVI`, `IVON`, `DADVI`, `MAP`, `NUTS`, `HMC`, `MCLMC`, `MAMCLMC`,
+            `ParallelTempering`, `SGLD`, `SGHMC`, `SGNHT`, `SGFS`.
         seed: the run's random seed; the same seed gives the same posterior.
         progress: show a progress bar; None shows one on a terminal.
         init: where to start: ``"net"`` (the net's own initial weights; for a program, uniform in
@@ -61,6 +66,10 @@ def fit(
             method, a deep ensemble that a sampler takes on (Sommer et al. 2024, 2025).
         every, call: after every so many steps, ``call(posterior)`` with the posterior as it then
             is, to look at, test or save it. If it returns something true, the run ends there.
+        spool: where a sampler's draws go. None: to memory, or if they would take more than half of
+            what is free, to a temporary file that goes with the posterior; a warning says so before
+            the run. A folder: to a new file ``draws.npy`` there, (chain, draw, D). True: to a
+            temporary file. False: to memory. The posterior gives the same numbers either way.
 
     Returns:
         The posterior. `posterior.result` says how the run ended and what to beware of; an
@@ -83,6 +92,7 @@ def fit(
         raise TypeError(
             f"method: expected a method such as po.ADVI(), got {type(method).__name__}."
         )
+    start = origin(init, seed)
     if isinstance(init, AbstractMethod):
         init = _members(model, data, init, method.chains, seed)
     use_compilation_cache()
@@ -96,11 +106,25 @@ def fit(
 
     def wrap(finished: Finished, last: bool = False) -> Posterior:
         seconds = time.perf_counter() - began
-        return _wrap(method, target, batches, finished, seed, seconds, last)
+        return _wrap(method, target, batches, finished, seed, seconds, last, kept)
 
     peek = _peek(every, call, wrap)
-    finished = run(method, target, batches, keys, thetas, _watcher(method, progress), peek)
-    _refuse_hopeless(finished, target, batches, thetas)
+    watcher = _watcher(method, progress)
+    kept = keeping(method, target.size, spool)
+    useless = False
+    try:
+        finished = run(method, target, batches, keys, thetas, watcher, peek, kept)
+        useless = _hopeless(finished)
+        if useless:
+            raise ValueError(
+                f"init: no finite step could be made from the start ({start}); "
+                f"{blame(target, thetas[0, 0], batches.full)} Standardise x and y, choose tighter "
+                'priors, or start elsewhere (init="prior", or your own θ).'
+            )
+    except BaseException:
+        if kept:  # draws of any use that are in a folder stay there
+            kept.give_up(useless=useless)
+        raise
     return wrap(finished, last=True)
 
 
@@ -127,7 +151,11 @@ def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> 
         arguments = as_arguments(data)
         return ProgramTarget.build(model, arguments, method.temperature), arguments
     batches = as_batches(
-        data, model.likelihood, method.batch_size, features_first=model.net.features_first
+        data,
+        model.likelihood,
+        method.batch_size,
+        features_first=model.net.features_first,
+        replacement=method.replacement,
     )
     row = jax.eval_shape(lambda: batches.full)
     shapes = row.x.shape[1:], row.y.shape[1:]
@@ -179,27 +207,11 @@ def _watcher(method: AbstractMethod, progress: bool | None) -> Watcher:
     return Bar(type(method).__name__, method.figure) if progress else Watcher()
 
 
-def _refuse_hopeless(
-    finished: Finished, target: Any, batches: Batches | Arguments, thetas: jax.Array
-) -> None:
-    """Raise where no step could be made at all: there is no posterior to return."""
-    if not finished.steps or any(s.info["ok"].any() for s in finished.stretches):
-        return
-    theta = thetas[0, 0]
-    target = target.at_start()
-    log_prior = float(target.log_prior(theta))
-    each = np.asarray(target.log_likelihood(theta, batches.full))
-    if not np.isfinite(log_prior):
-        why = f"the log prior there is {log_prior}"
-    elif not np.isfinite(each).all():
-        first = int(np.argwhere(~np.isfinite(each))[0, 0])
-        why = f"the log likelihood of row {first} there is {each[first]}"
-    else:
-        why = "the gradient there is not finite"
-    raise ValueError(
-        f"init: no finite step could be made from the start; {why}. Standardise x and y, "
-        'choose tighter priors, or start elsewhere (init="prior", or your own θ).'
-    )
+def _hopeless(finished: Finished) -> bool:
+    """Whether no step could be made at all, so that there is no posterior to return."""
+    # A chain may give up before another has made its first step.
+    begun = bool(finished.steps) or finished.lost
+    return begun and not any(s.info["ok"].any() for s in finished.stretches)
 
 
 def _wrap(
@@ -210,6 +222,7 @@ def _wrap(
     seed: int,
     seconds: float,
     last: bool,
+    keeping: Keeping | None,
 ) -> Posterior:
     """The posterior of a run; chains are diagnosed at its `last` only, not at every look."""
     history, draws = _history(method, finished)
@@ -220,7 +233,11 @@ def _wrap(
             slot.name: float(slot.constrain(number)) for slot, number in zip(target.slots, numbers)
         }
         target = target.at(numbers)
-    distribution = method.finish(target, finished.state, draws, finished.memory)
+    distribution = (
+        draws  # in a file
+        if isinstance(draws, SpooledDraws)
+        else method.finish(target, finished.state, draws, finished.memory)
+    )
     advice = method.advice(target, history.fields, finished.memory) if history.fields else []
     settings = {
         "method": type(method).__name__,
@@ -231,14 +248,16 @@ def _wrap(
         **report,
     }
     diagnostics = None
-    if last and method.collects and isinstance(distribution, Draws):
+    if last and method.collects and isinstance(distribution, AbstractDraws):
         diagnostics = diagnose_fit(target, distribution, history.fields, batches.full, settings)
         advice = list(dict.fromkeys([*advice, *diagnostics.advice]))
-    result = _result(method, finished, advice)
+    result = _result(method, finished, advice, keeping.note if keeping else "")
     return Posterior(target, distribution, history, settings, result, diagnostics, method)
 
 
-def _history(method: AbstractMethod, finished: Finished) -> tuple[History, np.ndarray | None]:
+def _history(
+    method: AbstractMethod, finished: Finished
+) -> tuple[History, np.ndarray | SpooledDraws | None]:
     """What the kept steps reported, and the kept draws."""
     kept = [stretch for stretch in finished.stretches if stretch.kept]
     names = kept[0].info if kept else {}
@@ -247,19 +266,28 @@ def _history(method: AbstractMethod, finished: Finished) -> tuple[History, np.nd
         name: np.concatenate([stretch.info[name] for stretch in kept], axis=1)[:, skip:]
         for name in names
     }
+    if method.collects:
+        steps = next(iter(info.values())).shape[1] if info else 0
+        of_result = method.keeps(np.arange(steps))
+        if not of_result.all():
+            info = {name: values[:, of_result] for name, values in info.items()}
     drawn = [stretch.draws for stretch in kept if stretch.draws is not None]
     single = not method.collects
     fields = {name: values[0] if single else values for name, values in info.items()}
-    return History(fields), np.concatenate(drawn, axis=1) if drawn else None
+    if len(drawn) < 2:
+        return History(fields), drawn[0] if drawn else None
+    whole = [np.asarray(d.theta if isinstance(d, SpooledDraws) else d) for d in drawn]
+    return History(fields), np.concatenate(whole, axis=1)
 
 
-def _result(method: AbstractMethod, finished: Finished, advice: list[str]) -> Result:
+def _result(method: AbstractMethod, finished: Finished, advice: list[str], where: str) -> Result:
     failures = sum(int((~stretch.info["ok"]).sum()) for stretch in finished.stretches)
     warnings = []
     if method.temperature != 1:
+        what = "drawn at temperature" if method.collects else "the KL was weighted by"
         warnings.append(
-            f"Tempered: the KL was weighted by {method.temperature:g}, so this is not the Bayesian "
-            "posterior of the model."
+            f"Tempered: {what} {method.temperature:g}, so this is not the Bayesian posterior of "
+            "the model."
         )
     if failures:
         warnings.append(
@@ -281,7 +309,7 @@ def _result(method: AbstractMethod, finished: Finished, advice: list[str]) -> Re
         code, message = Code.CONVERGED, f"Converged after {steps}."
     else:
         code, message = Code.COMPLETED, f"All {steps} were made."
-    message = " ".join(filter(None, [message, method.note]))
+    message = " ".join(filter(None, [message, method.note, where]))
     return Result(code, message, (*warnings, *advice))
 
 

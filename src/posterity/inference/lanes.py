@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from posterity.inference.keeping import Keeping
 from posterity.inference.loop import Loop
 from posterity.inference.method import Stretch
 
@@ -14,12 +15,13 @@ from posterity.inference.method import Stretch
 class Lane:
     """Chains that run in step, and what they have reported since the stretch began."""
 
-    def __init__(self, loop: Loop, made: int) -> None:
+    def __init__(self, loop: Loop, made: int, chain: int = 0) -> None:
         self.loop = loop
         self.made = made
+        self.chain = chain  # the number of the first
         self.left = 0  # steps of the present segment
         self.infos: list[dict[str, np.ndarray]] = []
-        self.draws: list[np.ndarray] = []
+        self.kept = 0  # draws of each chain, in this stretch
 
 
 def split(loop: Loop, apart: bool) -> list[Lane]:
@@ -32,7 +34,7 @@ def split(loop: Loop, apart: bool) -> list[Lane]:
     lanes = []
     for chain in range(chains):
         part = jax.tree.map(lambda leaf, c=chain: np.array(leaf[c : c + 1]), host)
-        lanes.append(Lane(Loop(loop.keys[chain : chain + 1], steps.copy(), *part), made))
+        lanes.append(Lane(Loop(loop.keys[chain : chain + 1], steps.copy(), *part), made, chain))
     return lanes
 
 
@@ -46,7 +48,7 @@ def joined(lanes: list[Lane], keys: jax.Array) -> Loop:
     return Loop(keys, steps, *together)
 
 
-def reported(lanes: list[Lane]) -> Stretch:
+def reported(lanes: list[Lane], keeping: Keeping | None) -> Stretch:
     """What all lanes have reported; of an interrupted run, as far as the last has come."""
     infos = [
         {name: np.concatenate([info[name] for info in lane.infos], axis=1) for name in first}
@@ -57,8 +59,5 @@ def reported(lanes: list[Lane]) -> Stretch:
     if len(infos) < len(lanes):  # before every lane had its turn
         infos, steps = infos[:1] * len(lanes), 0
     info = {name: np.concatenate([i[name][:, :steps] for i in infos]) for name in infos[0]}
-    if any(not lane.draws for lane in lanes):
-        return Stretch(info, None)
-    drawn = [np.concatenate(lane.draws, axis=1) for lane in lanes]
-    count = min(draws.shape[1] for draws in drawn)
-    return Stretch(info, np.concatenate([draws[:, :count] for draws in drawn]))
+    count = min(lane.kept for lane in lanes)
+    return Stretch(info, keeping.first(count) if keeping and count else None)

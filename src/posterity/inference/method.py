@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from posterity.posterior.distributions import AbstractDistribution
+from posterity.posterior.spooled import SpooledDraws
 from posterity.target import Batch, Target
 
 State = Any
@@ -39,12 +40,12 @@ class Stretch:
 
     Attributes:
         info: field → array with axes (chain, step).
-        draws: kept θ with axes (chain, draw, D), or None.
+        draws: kept θ with axes (chain, draw, D), in memory or in a file; or None.
         kept: False once the method has dropped this stretch from its history.
     """
 
     info: dict[str, np.ndarray]
-    draws: np.ndarray | None
+    draws: np.ndarray | SpooledDraws | None
     kept: bool = True
 
 
@@ -136,7 +137,10 @@ class AbstractMethod:
     def finish(
         self, target: Target, state: State, draws: np.ndarray | None, memory: Any
     ) -> AbstractDistribution:
-        """The posterior over θ that the run has found; also of an interrupted run."""
+        """The posterior over θ that the run has found; also of an interrupted run.
+
+        Draws in a file are the posterior as they are, and do not come here.
+        """
 
     def numbers(self, state: State, memory: Any) -> jax.Array | None:
         """The learned numbers (`Target.at`), unconstrained; None where there are none."""

@@ -13,6 +13,7 @@ import jax
 from posterity.collector import paused_collection
 from posterity.data.batches import Batches
 from posterity.inference.interrupt import Interrupt
+from posterity.inference.keeping import Keeping, keeping
 from posterity.inference.loop import prepare
 from posterity.inference.method import AbstractMethod, Review, Stretch
 from posterity.inference.runner import Runner
@@ -28,13 +29,20 @@ def run(
     thetas: jax.Array,
     watcher: Watcher,
     peek: Peek | None = None,
+    kept: Keeping | None = None,
 ) -> Finished:
-    """Run `method` from its starts to its end, its convergence, an interruption or failure."""
+    """Run `method` from its starts to its end, its convergence, an interruption or failure.
+
+    Args:
+        method, target, batches: what runs. keys, thetas: of `start_points`. watcher: is told how
+            it goes. peek: looks on. kept: room for the draws; None for memory.
+    """
     with paused_collection():
         loop, states = prepare(method, target, batches, keys, thetas)
     stretches: list[Stretch] = []
     memory: Any = None
-    runner = Runner(method, target, batches, watcher, peek)
+    kept = kept or keeping(method, target.size, False)
+    runner = Runner(method, target, batches, watcher, peek, kept)
     watcher.start(method.total_steps)
     try:
         with Interrupt() as interrupt:

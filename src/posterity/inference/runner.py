@@ -16,6 +16,7 @@ from posterity.collector import paused_collection
 from posterity.data.batches import Batches
 from posterity.dtypes import float_dtype
 from posterity.inference.interrupt import Interrupt
+from posterity.inference.keeping import Keeping
 from posterity.inference.lanes import Lane, joined, reported, split
 from posterity.inference.loop import GIVE_UP, Loop, dispatch, fixed_for
 from posterity.inference.method import AbstractMethod, Review, Stretch
@@ -41,9 +42,11 @@ class Runner:
         batches: Batches,
         watcher: Watcher,
         peek: Peek | None,
+        keeping: Keeping | None,
     ) -> None:
         self.watcher = watcher
         self.peek = peek
+        self.keeping = keeping
         self.method = method
         self.fixed = fixed_for(method, target, batches)
         self.size = method.thin  # the first dispatch only compiles; its time says nothing
@@ -67,7 +70,10 @@ class Runner:
             self._run(lanes, left - segment == 0, interrupt)
             left -= segment
             self._look(lanes, keys, done, review.memory)
-        return joined(lanes, keys), reported(lanes)
+        stretch = reported(lanes, self.keeping)
+        if self.keeping and stretch.draws is not None:
+            self.keeping.start += stretch.draws.shape[1]
+        return joined(lanes, keys), stretch
 
     def _run(self, lanes: list[Lane], last: bool, interrupt: Interrupt) -> None:
         """Run every lane to the end of its segment."""
@@ -112,7 +118,12 @@ class Runner:
         seconds = time.perf_counter() - began
         lane.infos.append(info._asdict())
         if kept is not None and not warm:
-            lane.draws.append(np.asarray(kept)[:, : count // self.method.thin])
+            thin = self.method.thin
+            number = lane.made - self.method.warmup + thin * np.arange(1, count // thin + 1) - 1
+            draws = np.asarray(kept)[:, : count // thin][:, self.method.keeps(number)]
+            if self.keeping:
+                self.keeping.put(lane.chain, lane.kept, draws)
+            lane.kept += draws.shape[1]
         lane.left -= count
         lane.made += count
         return seconds, count
@@ -126,7 +137,7 @@ class Runner:
             return
         # A copy, because the next dispatch takes the state's buffers.
         state = jax.tree.map(np.array, joined(lanes, keys).state)
-        stretches = [*done, reported(lanes)]
+        stretches = [*done, reported(lanes, self.keeping)]
         so_far = Finished(state, stretches, memory, False, True, self.lost, made)
         self.told = bool(self.peek.call(so_far))
 

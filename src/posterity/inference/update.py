@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from posterity.diagnostics import Code
+from posterity.inference import stand_in
 from posterity.inference.fit import fit
 from posterity.inference.method import AbstractMethod
 from posterity.model import Model
@@ -32,13 +33,15 @@ def update(
     settings.setdefault("init", start)
     found = fit(model, data, chosen, seed=seed, **settings)
     unfinished = (Code.INTERRUPTED, Code.FAILED)
+    x = next(iter(data))  # a pair, as the fit has found
+    said = [stand_in.warning(posterior, prior.density, x)]
     if posterior.result.code in unfinished:
-        warning = (
+        said.append(
             f"The posterior that was updated had been {posterior.result.code.value}: what it had "
             "not yet learned from its data is missing here, too."
         )
-        result = found.result
-        found.result = dataclasses.replace(result, warnings=(*result.warnings, warning))
+    warnings = (*found.result.warnings, *filter(None, said))
+    found.result = dataclasses.replace(found.result, warnings=warnings)
     return found
 
 

@@ -12,7 +12,7 @@ from posterity.data.batches import as_inputs
 from posterity.plots import style
 from posterity.plots.style import Rescale
 from posterity.posterior import chains as figures
-from posterity.posterior.distributions import Draws
+from posterity.posterior.distributions import AbstractDraws
 from posterity.posterior.posterior import Posterior
 from posterity.posterior.watched import Quantities, watch
 
@@ -219,7 +219,7 @@ def energy(posterior: Posterior, *, ax: Axes | None = None) -> Axes:
 def has_chains(posterior: Posterior) -> bool:
     """Whether there are chains with enough draws for a figure."""
     kept = posterior.distribution
-    return isinstance(kept, Draws) and kept.theta.shape[1] >= figures.FEWEST
+    return isinstance(kept, AbstractDraws) and kept.shape[1] >= figures.FEWEST
 
 
 # -- what is shown --------------------------------------------------------------------------------
@@ -249,11 +249,11 @@ def _panels(
     posterior: Posterior, x: Any, most: int, y_name: str, rescale: Rescale | None
 ) -> list[_Panel]:
     kept = posterior.distribution
-    if not (isinstance(kept, Draws) and has_chains(posterior)):
+    if not (isinstance(kept, AbstractDraws) and has_chains(posterior)):
         raise ValueError("posterior: it holds no chains of four draws or more.")
     inputs = np.zeros(0) if x is None else as_inputs(x)
     rows = np.linspace(0, len(inputs) - 1, min(ROWS, len(inputs))).astype(int)
-    watched = watch(posterior.target, kept.theta, None if x is None else inputs[rows], rows)
+    watched = watch(posterior.target, kept, None if x is None else inputs[rows], rows)
     panels = []
     if watched.predictions is not None:
         of_classes = hasattr(posterior.target.likelihood, "classes")

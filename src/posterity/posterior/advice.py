@@ -47,7 +47,8 @@ def on_mixing(what: str, watched: Quantities, mixing: Mixing) -> list[str]:
 def standing(theta: np.ndarray) -> np.ndarray:
     """The numbers of chains (chain, draw, D) whose draws are all the same."""
     return np.flatnonzero(
-        [(chain[-1] == chain[0]).all() and (chain == chain[0]).all() for chain in theta]
+        # Some draws at a time, for chains in a file; most differ at once.
+        [(c[-1] == c[0]).all() and all((draw == c[0]).all() for draw in c) for c in theta]
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import posterity
-from posterity.posterior.distributions import Draws
+from posterity.posterior.distributions import AbstractDraws
 from posterity.posterior.posterior import Posterior, Seed
 
 # What ArviZ calls the figures that samplers report (its schema's names of sample statistics).
@@ -45,7 +45,7 @@ def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
         for name, length in zip(dims[path], values.shape[2:])
     }
     groups: dict[str, Any] = {"posterior": weights}
-    if isinstance(posterior.distribution, Draws):
+    if isinstance(posterior.distribution, AbstractDraws):
         groups["sample_stats"] = _stats(posterior, next(iter(weights.values())).shape[:2])
     groups = {name: group for name, group in groups.items() if group}
     if int(arviz.__version__.split(".")[0]) >= 1:

@@ -9,7 +9,14 @@ import numpy as np
 
 from posterity.blocks import UNKNOWN
 from posterity.joint import JointPrior
-from posterity.posterior.distributions import AbstractDensity, Draws, FullRank, Gaussian, LowRank
+from posterity.posterior.distributions import (
+    AbstractDensity,
+    AbstractDraws,
+    Draws,
+    FullRank,
+    Gaussian,
+    LowRank,
+)
 from posterity.posterior.mixture import Mixture
 from posterity.posterior.modes import as_mixture, independent, keep
 from posterity.program_target import ProgramTarget
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 
 Correlations = Literal["full", "low-rank", "none"]
 KINDS: tuple[Correlations | None, ...] = (None, "full", "low-rank", "none")
+NUMBERS = 5 * 10**7  # of draws that normals are made of: 0.4 GB in double precision
 PUSHED = 10_000  # draws of a density that is no normal, of which its normal is made
 
 
@@ -42,7 +50,7 @@ def density_of(posterior: Posterior, correlations: Correlations | None) -> Abstr
             f'correlations: there are "full", "low-rank", "none" and None, not {correlations!r}.'
         )
     given = posterior.distribution
-    if isinstance(given, Draws) and given.stored == 1:
+    if isinstance(given, AbstractDraws) and given.stored == 1:
         raise ValueError(
             f"as_prior: {posterior.settings.get('method')} found a point, which does not say how "
             "sure it is. Fit with a method that finds a distribution, such as po.ADVI."
@@ -53,9 +61,17 @@ def density_of(posterior: Posterior, correlations: Correlations | None) -> Abstr
         return independent(mean, sd)
     if isinstance(given, (Gaussian, FullRank, LowRank, Mixture)):
         return keep(given, correlations)
-    if not isinstance(given, Draws):
+    if not isinstance(given, AbstractDraws):
         given = Draws(posterior.sample(jax.random.key(0), PUSHED))
-    return as_mixture(np.asarray(given.theta), correlations)
+    return as_mixture(_thinned(given), correlations)
+
+
+def _thinned(draws: AbstractDraws) -> np.ndarray:
+    """Draws (chain, draw, D), as many as are few enough numbers, evenly spaced."""
+    chains, count, size = draws.shape
+    step = -(-draws.stored * size // NUMBERS)
+    numbers = np.arange(count)[::step] + count * np.arange(chains)[:, None]
+    return draws.rows(numbers.ravel()).reshape(*numbers.shape, size)
 
 
 def _refuse_still(sd: np.ndarray) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from posterity.densities import AbstractTarget
 from posterity.posterior import advice
 from posterity.posterior.chains import Mixing, bfmi, mcse_mean, mixing
-from posterity.posterior.distributions import Draws
+from posterity.posterior.distributions import AbstractDraws
 from posterity.posterior.watched import Quantities, watch
 
 ROWS = 100  # training rows at which a fit compares predictions,
@@ -181,7 +181,7 @@ class Diagnostics:
 
 def diagnose(
     target: AbstractTarget,
-    draws: Draws,
+    draws: AbstractDraws,
     fields: Mapping[str, np.ndarray],
     x: np.ndarray | None,
     *,
@@ -200,7 +200,7 @@ def diagnose(
         settings: of the method; ``target_acceptance`` and ``max_depth`` are looked at.
     """
     theta = np.asarray(draws.theta)
-    watched = watch(target, theta, x, rows)
+    watched = watch(target, draws, x, rows)
     sampler = _sampler(fields, settings or {})
     said = advice.on_chains(theta)
     judged = not len(advice.standing(theta))  # of a chain that stands all has been said
@@ -235,7 +235,7 @@ def diagnose(
 
 def diagnose_fit(
     target: AbstractTarget,
-    draws: Draws,
+    draws: AbstractDraws,
     fields: Mapping[str, np.ndarray],
     data: Any,
     settings: Mapping[str, Any],

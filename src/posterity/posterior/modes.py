@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import jax.numpy as jnp
 import numpy as np
 
 from posterity.dtypes import float_dtype
+from posterity.posterior.components import divided, shrinkage
 from posterity.posterior.distributions import AbstractDensity, FullRank, Gaussian, LowRank
 from posterity.posterior.mixture import Component, Mixture
 
@@ -16,7 +19,9 @@ ENOUGH = 2  # draws per parameter, from which on a full covariance is estimated
 
 
 def as_mixture(theta: np.ndarray, correlations: str | None) -> AbstractDensity:
-    """Draws (chain, draw, D) as one normal per mode, of weight its share of the draws.
+    """Draws (chain, draw, D) as normals, those of a mode of weight its share of the draws.
+
+    A mode is one normal, or several where held-out draws ask for them (`components`).
 
     Args:
         theta: the draws.
@@ -36,10 +41,27 @@ def as_mixture(theta: np.ndarray, correlations: str | None) -> AbstractDensity:
         )
     if correlations is None:
         correlations = "full" if size <= FULL and least >= ENOUGH * size else "low-rank"
-    found = [normal_of(group, correlations) for group in groups]
-    if len(found) == 1:
-        return found[0]
-    return Mixture.of([len(group) / sum(map(len, groups)) for group in groups], found)
+    shares: list[float] = []
+    found: list[Component] = []
+    for group in groups:
+        parts = _normals_of(group, correlations)
+        found += [normal for _, normal in parts]
+        shares += [share * len(group) / sum(map(len, groups)) for share, _ in parts]
+    return found[0] if len(found) == 1 else Mixture.of(shares, found)
+
+
+def _normals_of(draws: np.ndarray, correlations: str) -> list[tuple[float, Component]]:
+    """The normals of a mode (draw, D), each with its share."""
+    one = normal_of(draws, correlations)  # also looks whether the chain has moved
+    found = divided(draws, ENOUGH * draws.shape[1])
+    if found is None:
+        return [(1.0, one)]
+    parts = []
+    for share, mean, cov in zip(*found):
+        normal = FullRank(*_arrays(mean, np.linalg.cholesky(cov)))
+        kept = keep(normal, "low-rank") if correlations == "low-rank" else normal
+        parts.append((float(share), cast(Component, kept)))
+    return parts
 
 
 def modes(theta: np.ndarray) -> list[list[int]]:
@@ -96,18 +118,6 @@ def normal_of(draws: np.ndarray, correlations: str) -> Component:
         return FullRank(*_arrays(mean, sd[:, None] * np.linalg.cholesky(corr)))
     _, singular, directions = np.linalg.svd(unit, full_matrices=False)
     return _low_rank(mean, sd, singular**2 * (1 - rho), directions)
-
-
-def shrinkage(unit: np.ndarray) -> float:
-    """ρ of `normal_of`, from draws (n, D) with a unit correlation matrix unitᵀ unit.
-
-    ρ = min(1, [(1 − 2/D) tr C² + D²] / [(n + 1 − 2/D) (tr C² − D)])
-    """
-    count, size = unit.shape
-    small = unit @ unit.T if count < size else unit.T @ unit
-    square = float(np.sum(small**2))  # tr C²
-    excess = (count + 1 - 2 / size) * (square - size)
-    return float(min(1.0, ((1 - 2 / size) * square + size**2) / excess)) if excess > 0 else 1.0
 
 
 def keep(density: AbstractDensity, correlations: str | None) -> AbstractDensity:

@@ -18,6 +18,7 @@ from posterity.posterior.distributions import (
 )
 from posterity.posterior.flows import Flow, FlowShape
 from posterity.posterior.mixture import Mixture
+from posterity.posterior.spooled import SpooledDraws
 
 DISTRIBUTIONS: dict[str, type] = {
     kind.__name__: kind for kind in (Gaussian, FullRank, LowRank, Flow, Draws)
@@ -35,8 +36,13 @@ FIELDS: dict[str, dict[str, Axes]] = {
 Kind = dict[str, Any]
 
 
-def pack(given: AbstractDistribution, prefix: str = "") -> tuple[Kind, dict[str, np.ndarray]]:
-    """What kind of distribution it is, as plain data, and its arrays by name."""
+def pack(given: AbstractDistribution, prefix: str = "") -> tuple[Kind, dict[str, Any]]:
+    """What kind of distribution it is, as plain data, and its arrays by name.
+
+    Draws in a file are `Draws`, with themselves as their array.
+    """
+    if isinstance(given, SpooledDraws):
+        return {"distribution": "Draws", "flow": None}, {prefix + "theta": given}
     kind: Kind = {"distribution": type(given).__name__, "flow": None}
     parts: Any = given
     arrays = {}
@@ -52,7 +58,7 @@ def pack(given: AbstractDistribution, prefix: str = "") -> tuple[Kind, dict[str,
 
 
 def unpack(
-    kind: Kind, tensors: Mapping[str, np.ndarray], size: int, prefix: str = ""
+    kind: Kind, tensors: Mapping[str, Any], size: int, prefix: str = ""
 ) -> AbstractDistribution:
     """The inverse of `pack`, for θ of length `size`.
 
@@ -60,6 +66,8 @@ def unpack(
         ValueError: an array of another shape, or with values that are not finite.
     """
     name = str(kind["distribution"])
+    if name == "Draws" and isinstance(spooled := tensors[prefix + "theta"], SpooledDraws):
+        return _checked(spooled, size)
     if name != "Mixture":
         return _built(name, kind, _arrays(name, tensors, size, prefix))
     weights = tensors[prefix + "mixture"]
@@ -92,6 +100,15 @@ def _arrays(
             raise ValueError(f"{prefix}{field} holds values that are not finite.")
         arrays.append(jnp.asarray(array, float_dtype()))
     return arrays
+
+
+def _checked(draws: SpooledDraws, size: int) -> SpooledDraws:
+    """Draws in a file, whose shape and values are as they must be."""
+    if draws.size != size:
+        raise ValueError(f"theta has shape {draws.shape}, but the model has {size} parameters.")
+    if not all(np.isfinite(block).all() for block in draws.blocks()):
+        raise ValueError("theta holds values that are not finite.")
+    return draws
 
 
 def _built(name: str, kind: Kind, arrays: list) -> AbstractDistribution:

@@ -13,8 +13,10 @@ from posterity.data.arguments import Arguments, as_arguments
 from posterity.data.batches import as_batches
 from posterity.densities import AbstractTarget
 from posterity.diagnostics import Result
-from posterity.posterior.distributions import AbstractDistribution, Draws
+from posterity.posterior import columns
+from posterity.posterior.distributions import AbstractDistribution, AbstractDraws
 from posterity.posterior.history import History
+from posterity.posterior.spooled import SpooledDraws
 from posterity.posterior.summary import Summary
 from posterity.program_target import ProgramTarget
 from posterity.target import Batch, Target
@@ -76,10 +78,13 @@ class Posterior:
                 where `n` is their number; fewer are an evenly thinned part, more begin again.
 
         Returns:
-            θ with axes (chain, draw, D).
+            θ with axes (chain, draw, D). All draws of a sampler that are in a file come back
+            mapped: a NumPy array that reads what is touched.
         """
         if n < 1:
             raise ValueError(f"n: at least one draw is needed, not {n}.")
+        if isinstance(self.distribution, SpooledDraws):
+            return self.distribution.sample(as_key(seed), int(n))
         return _sample(self.distribution, as_key(seed), int(n))
 
     def weights(self, path: str, *, n: int = 1_000, seed: Seed = 0) -> np.ndarray:
@@ -104,8 +109,10 @@ class Posterior:
 
     def named(self, paths: tuple[str, ...], n: int, seed: Seed) -> dict[str, np.ndarray]:
         """`weights` of several names, from the same draws."""
-        theta = self.sample(seed, self.distribution.stored or n)
-        return jax.tree.map(np.asarray, _named(self.target, theta, paths))
+        if isinstance(self.distribution, AbstractDraws):
+            return columns.of_draws(self.target, self.distribution, paths)
+        theta = self.sample(seed, n)
+        return jax.tree.map(np.asarray, columns.of_theta(self.target, theta, paths))
 
     def predict(self, x: Any, *, draws: int | None = None, seed: int = 0) -> Predictive:
         """The predictive distribution at new inputs.
@@ -184,11 +191,13 @@ class Posterior:
                 settings.
             correlations: what of q is kept; see `as_prior`.
             seed: the run's random seed.
-            settings: ``progress``, ``init``, ``every`` and ``call`` of `fit`; by default a run
-                starts at this posterior's centre, or at draws of it.
+            settings: ``progress``, ``init``, ``every``, ``call`` and ``spool`` of `fit`; by default
+                a run starts at this posterior's centre, or at draws of it.
 
         Returns:
-            The new posterior, `po.learned` numbers as found. A warning if this one is unfinished.
+            The new posterior, `po.learned` numbers as found. A warning if this one is unfinished,
+            or if the normals that stand for its draws predict otherwise than the draws at the new
+            rows.
 
         Raises:
             TypeError, ValueError: the model is a NumPyro program; this posterior is a point, or
@@ -212,11 +221,11 @@ class Posterior:
 
             p(θ) = q(θ)
 
-        Normals and mixtures of them are the prior as they are. Draws become one normal per mode, of
-        weight its share of the draws: chains whose means are at most two sds apart in every element
-        of θ are one mode. Its covariance is full, with shrunk correlations, where it has two draws
-        per parameter at least, for up to 2,000 parameters; else low rank plus diagonal. A flow is
-        drawn from, and treated likewise.
+        Normals and mixtures of them are the prior as they are. Draws become normals: one per mode,
+        of weight its share of the draws, or several where held-out draws ask for them. Chains whose
+        means are at most two sds apart in every element of θ are one mode. Covariances are full,
+        with shrunk correlations, where a mode has two draws per parameter at least, for up to 2,000
+        parameters; else low rank plus diagonal. A flow is drawn from, and treated likewise.
 
         Args:
             correlations: ``"full"``, ``"low-rank"`` (ten directions, and every sd), or ``"none"``
@@ -276,7 +285,7 @@ class Posterior:
         from posterity.posterior.diagnose import diagnose
         from posterity.posterior.predictive import check_rows
 
-        if not isinstance(self.distribution, Draws):
+        if not isinstance(self.distribution, AbstractDraws):
             raise TypeError(
                 f"diagnose: {self.settings['method']} found a density, which has no chains; "
                 "po.pareto_khat says how good it is."
@@ -339,14 +348,3 @@ def as_key(seed: Seed) -> jax.Array:
 @eqx.filter_jit
 def _sample(distribution: AbstractDistribution, key: jax.Array, n: int) -> jax.Array:
     return distribution.sample(key, n)
-
-
-@eqx.filter_jit
-def _named(
-    target: AbstractTarget, theta: jax.Array, paths: tuple[str, ...]
-) -> dict[str, jax.Array]:
-    def of(row: jax.Array) -> dict[str, jax.Array]:
-        values = target.values(row)
-        return {path: values[path] for path in paths}
-
-    return jax.vmap(jax.vmap(of))(theta)

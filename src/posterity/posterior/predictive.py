@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from posterity.cache import use_compilation_cache
@@ -18,7 +16,7 @@ from posterity.likelihoods import (
     Categorical,
 )
 from posterity.posterior import stream
-from posterity.posterior.stream import Source
+from posterity.posterior.windows import Source, source_of
 
 if TYPE_CHECKING:
     from posterity.posterior.posterior import Posterior
@@ -52,8 +50,7 @@ def predict(posterior: Posterior, x: Any, draws: int, seed: int) -> Predictive:
         raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
     inputs = check_rows(x, posterior.target.x_shape)
     use_compilation_cache()
-    count = jnp.asarray(int(draws), jnp.int32)
-    source = Source(posterior.target, posterior.distribution, jax.random.key(seed), count)
+    source = source_of(posterior.target, posterior.distribution, seed, int(draws))
     found = stream.moments(source, inputs)
     return Predictive(
         mean=found.mean,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 
+from posterity import memory
 from posterity.data.arguments import as_arguments
 from posterity.densities import AbstractTarget
 from posterity.diagnostics import Result
-from posterity.files import write_atomic
 from posterity.joint import JointPrior
 from posterity.model import Model
 from posterity.posterior.diagnose import Diagnostics
@@ -23,6 +21,7 @@ from posterity.posterior.encode import CannotEncodeError, decode_model, encode_m
 from posterity.posterior.history import History
 from posterity.posterior.pack import pack, unpack
 from posterity.posterior.posterior import Posterior
+from posterity.posterior.tensors import Tensor, digest, mapped, write
 from posterity.program_target import ProgramTarget
 from posterity.programs import ProgramModel
 from posterity.target import Target
@@ -30,6 +29,7 @@ from posterity.target import Target
 FORMAT = 1
 SUFFIX = ".safetensors"
 HISTORY = "history."
+DRAWS = "theta"  # the array of stored draws
 PRIOR = "prior."  # what the arrays of a joint prior begin with
 
 
@@ -62,8 +62,8 @@ def save(posterior: Posterior, path: Path) -> Path:
         "diagnostics": posterior.diagnostics and posterior.diagnostics.to_json(),
     }
     text = json.dumps(description, sort_keys=True, allow_nan=False, default=str)
-    metadata = {"posterity": text, "sha256": _digest(text, tensors)}
-    return write_atomic(_with_suffix(path), safetensors.numpy.save(tensors, metadata))
+    metadata = {"posterity": text, "sha256": digest(text, tensors)}
+    return write(_with_suffix(path), tensors, metadata)
 
 
 def load(
@@ -83,7 +83,8 @@ def load(
             holds none.
 
     Returns:
-        The posterior, exactly as it was saved.
+        The posterior, exactly as it was saved. Draws that would take more than half of the memory
+        there is stay in the file and are read when they are needed: keep it where it is.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -127,7 +128,7 @@ def _describe(target: Target) -> Any:
         return {"needs_model": str(reason)}
 
 
-def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
     """The description and the arrays of a file whose checksum holds."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -136,7 +137,10 @@ def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
                 raise PosteriorFileError(
                     f"{path}: a safetensors file, but not a posterior saved by this library."
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors: dict[str, Tensor] = {
+                name: mapped(path, name) if _too_large(file, name) else file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118
+            }
     except PosteriorFileError:
         raise
     except Exception as error:
@@ -144,7 +148,7 @@ def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
             f"{path}: not a readable safetensors file; it is truncated, altered or something else "
             f"altogether ({error})."
         ) from error
-    if _digest(metadata["posterity"], tensors) != metadata["sha256"]:
+    if digest(metadata["posterity"], tensors) != metadata["sha256"]:
         raise PosteriorFileError(
             f"{path}: its checksum does not fit its content; the file has been altered or damaged."
         )
@@ -154,7 +158,7 @@ def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
 def _rebuild(
     path: Path,
     description: Any,
-    tensors: dict[str, np.ndarray],
+    tensors: dict[str, Any],
     model: Model | ProgramModel | None,
     data: Any,
 ) -> Posterior:
@@ -188,7 +192,7 @@ def _rebuild(
 def _target(
     path: Path,
     description: Any,
-    tensors: dict[str, np.ndarray],
+    tensors: dict[str, Any],
     model: Model | ProgramModel | None,
     data: Any,
 ) -> AbstractTarget:
@@ -219,7 +223,7 @@ def _target(
         ) from error
 
 
-def _prior_density(path: Path, description: Any, tensors: dict[str, np.ndarray]) -> Any:
+def _prior_density(path: Path, description: Any, tensors: dict[str, Any]) -> Any:
     """The density of a joint prior, or None of any other."""
     if not description.get("prior_density"):
         return None
@@ -228,7 +232,7 @@ def _prior_density(path: Path, description: Any, tensors: dict[str, np.ndarray])
 
 
 def _distribution(
-    path: Path, kind: Any, tensors: dict[str, np.ndarray], size: int, prefix: str = ""
+    path: Path, kind: Any, tensors: dict[str, Any], size: int, prefix: str = ""
 ) -> AbstractDistribution:
     try:
         return unpack(kind, tensors, size, prefix)
@@ -236,13 +240,13 @@ def _distribution(
         raise PosteriorFileError(f"{path}: {error}") from error
 
 
-def _digest(text: str, tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        array = tensors[name]
-        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+def _too_large(file: Any, name: str) -> bool:
+    """Whether an array is of draws, and so many that they stay in the file."""
+    if name != DRAWS:
+        return False
+    part = file.get_slice(name)
+    numbers = int(np.prod(part.get_shape(), dtype=np.int64))
+    return not memory.fits(numbers * (8 if part.get_dtype() == "F64" else 4))
 
 
 def _with_suffix(path: Path) -> Path:

@@ -1,4 +1,7 @@
-"""Folds over posterior draws in blocks: memory does not grow with the number of draws."""
+"""Folds over posterior draws in blocks: memory does not grow with the number of draws.
+
+Draws in a file pass by in windows: the same folds, from one window of draws to the next.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.likelihoods import AbstractClassLikelihood
-from posterity.posterior.distributions import AbstractDistribution
+from posterity.posterior.windows import Source, block_of, windows
 from posterity.target import Batch, Target
 
 ROWS = 2_048  # rows per compiled call; more are done call by call
-BLOCK = 2**15  # rows × draws evaluated at once for a small net, fewer for a large one
-SMALL = 4_096  # parameters up to which a net counts as small
-
-
-class Source(NamedTuple):
-    """Where predictive draws come from: `draws` draws of a distribution over a target's θ.
-
-    `draws` is an array, so that one compilation serves every number of draws.
-    """
-
-    target: Target
-    distribution: AbstractDistribution
-    key: jax.Array
-    draws: jax.Array
 
 
 class Moments(NamedTuple):
@@ -46,22 +35,35 @@ class Moments(NamedTuple):
     entropy: jax.Array
 
 
-def by_rows(function: Callable[..., Any], source: Source, *rows: np.ndarray) -> Any:
-    """`function(source, *rows)` over chunks of rows, joined along the first axis."""
+def by_rows(function: Callable[..., Any], source: Source, *rows: np.ndarray, each: int = 1) -> Any:
+    """`function(source, carry, *rows)` over chunks of rows, joined along the first axis.
+
+    Args:
+        function: continues a fold from `carry`, or begins it from None. each: evaluations per row.
+    """
     total = rows[0].shape[0]
     size = min(total, ROWS)
-    parts = []
+    chunks = []
     for start in range(0, total, size):
         chunk = [array[start : start + size] for array in rows]
         short = size - chunk[0].shape[0]
         if short:
             chunk = [np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for a in chunk]
-        out = function(source, *map(jnp.asarray, chunk))
-        # Not fetched yet: the next chunk is dispatched while this one is computed.
-        parts.append(jax.tree.map(lambda leaf, keep=size - short: leaf[:keep], out))
-    if len(parts) == 1:
-        return jax.tree.map(np.asarray, parts[0])
-    return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(a) for a in leaves]), *parts)
+        chunks.append(chunk)
+    parts: list[Any] = [None] * len(chunks)
+    for window in windows(source, size * each):
+        # The next window is read while this one is computed, but no further ahead.
+        jax.block_until_ready(parts)
+        # Not fetched: the next chunk is dispatched while this one is computed.
+        parts = [
+            function(window, part, *map(jnp.asarray, chunk)) for part, chunk in zip(parts, chunks)
+        ]
+    short = len(chunks) * size - total
+    fetched = [jax.tree.map(np.asarray, part) for part in parts]
+    fetched[-1] = jax.tree.map(lambda leaf: leaf[: size - short], fetched[-1])
+    if len(fetched) == 1:
+        return fetched[0]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *fetched)
 
 
 def moments(source: Source, x: np.ndarray) -> Any:
@@ -71,16 +73,23 @@ def moments(source: Source, x: np.ndarray) -> Any:
 
 def log_prob(source: Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """log (1/S) Σₛ p(y | x, θₛ) of every row."""
-    return by_rows(_log_prob, source, x, y)
+    total = by_rows(_log_prob, source, x, y)
+    return total - np.log(np.asarray(source.draws, total.dtype))
 
 
 def raw(source: Source, x: np.ndarray, of_y: bool) -> np.ndarray:
     """E[y | x, θₛ], or a draw of y, of every draw: (S, rows, ...)."""
-    numbers = np.arange(int(source.draws))
     raw_rows = _raw_y if of_y else _raw_mean
-    return np.moveaxis(
-        by_rows(lambda source, x: raw_rows(source, x, jnp.asarray(numbers)), source, x), 0, 1
-    )
+    found = []
+    # Of draws in memory, too: a loop of another length rounds differently.
+    for window in windows(source, 1, stored=True):
+        numbers = jnp.arange(int(window.start), int(window.stop))
+
+        def some(source: Source, carry: Any, x: jax.Array, numbers: Any = numbers) -> jax.Array:
+            return raw_rows(source, x, numbers)
+
+        found.append(np.moveaxis(by_rows(some, window, x), 0, 1))
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def means(target: Target, theta: jax.Array, x: np.ndarray) -> np.ndarray:
@@ -100,24 +109,25 @@ def cdf(source: Source, x: np.ndarray, points: np.ndarray, of_y: bool) -> np.nda
     Args:
         points: t of shape (rows, ..., points) where ... is the shape of one row's mean.
     """
-    return by_rows(_cdf_of_y if of_y else _cdf_of_mean, source, x, points)
+    function = _cdf_of_y if of_y else _cdf_of_mean
+    total = by_rows(function, source, x, points, each=points.shape[-1])
+    return total / np.asarray(source.draws, total.dtype)
 
 
 def _fold(
     source: Source, rows: int, merge: Callable[[Any, jax.Array, jax.Array], Any], carry: Any
 ) -> Any:
     """Fold `merge(carry, thetas, weights)` over blocks of draws; weight 0 marks draws too many."""
-    budget = BLOCK if source.target.size <= SMALL else BLOCK // 32
-    block = max(1, min(256, budget // rows))
+    block = block_of(source.target.size, rows)
 
     def body(number: jax.Array, carry: Any) -> Any:
         index = number * block + jnp.arange(block)
         # Draws too many repeat the last one: zero times another could be zero times infinity.
-        known = jnp.minimum(index, source.draws - 1)
+        known = jnp.minimum(index, source.stop - 1)
         thetas = jax.vmap(source.distribution.draw, (None, 0))(source.key, known)
-        return merge(carry, thetas, (index < source.draws).astype(thetas.dtype))
+        return merge(carry, thetas, (index < source.stop).astype(thetas.dtype))
 
-    return jax.lax.fori_loop(0, -(-source.draws // block), body, carry)
+    return jax.lax.fori_loop(source.start // block, -(-source.stop // block), body, carry)
 
 
 def _each_draw(function: Callable[[jax.Array], Any], thetas: jax.Array) -> Any:
@@ -143,11 +153,8 @@ def _mean_var(target: Target, x: jax.Array) -> Callable[[jax.Array], tuple[Any, 
 
 
 @eqx.filter_jit
-def _moments(source: Source, x: jax.Array) -> Moments:
+def _moments(source: Source, carry: Moments | None, x: jax.Array) -> Moments:
     evaluate = _mean_var(source.target, x)
-    theta = jax.ShapeDtypeStruct((source.distribution.size,), x.dtype)
-    shapes = jax.eval_shape(evaluate, theta)
-    zeros = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
 
     def merge(old: Moments, thetas: jax.Array, weights: jax.Array) -> Moments:
         means, variances, entropies = _each_draw(evaluate, thetas)
@@ -169,23 +176,30 @@ def _moments(source: Source, x: jax.Array) -> Moments:
             old.entropy + (average(entropies) - old.entropy) * n / total,
         )
 
-    start = Moments(jnp.zeros((), x.dtype), zeros[0], zeros[0], zeros[1], zeros[2])
-    done = _fold(source, x.shape[0], merge, start)
+    if carry is None:
+        theta = jax.ShapeDtypeStruct((source.distribution.size,), x.dtype)
+        shapes = jax.eval_shape(evaluate, theta)
+        zeros = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
+        begin = Moments(jnp.zeros((), x.dtype), zeros[0], zeros[0], zeros[1], zeros[2])
+    else:
+        begin = carry._replace(n=carry.n[0])
+    done = _fold(source, x.shape[0], merge, begin)
     return done._replace(n=jnp.broadcast_to(done.n, x.shape[:1]))
 
 
 @eqx.filter_jit
-def _log_prob(source: Source, x: jax.Array, y: jax.Array) -> jax.Array:
+def _log_prob(source: Source, carry: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+    """log Σₛ p(y | x, θₛ)."""
+
     def merge(old: jax.Array, thetas: jax.Array, weights: jax.Array) -> jax.Array:
         each = _each_draw(lambda theta: source.target.log_likelihood(theta, Batch(x, y)), thetas)
         each = jnp.where(weights[:, None] > 0, each, -jnp.inf)
         return jnp.logaddexp(old, jax.scipy.special.logsumexp(each, axis=0))
 
-    start = jnp.full(x.shape[0], -jnp.inf, x.dtype)
-    return _fold(source, x.shape[0], merge, start) - jnp.log(source.draws)
+    begin = jnp.full(x.shape[0], -jnp.inf, x.dtype) if carry is None else carry
+    return _fold(source, x.shape[0], merge, begin)
 
 
-@eqx.filter_jit
 def _raw_mean(source: Source, x: jax.Array, numbers: jax.Array) -> jax.Array:
     evaluate = _mean_var(source.target, x)
 
@@ -206,29 +220,33 @@ def _raw_y(source: Source, x: jax.Array, numbers: jax.Array) -> jax.Array:
 
 
 @eqx.filter_jit
-def _cdf_of_y(source: Source, x: jax.Array, points: jax.Array) -> jax.Array:
+def _cdf_of_y(source: Source, carry: Any, x: jax.Array, points: jax.Array) -> jax.Array:
     def each(theta: jax.Array) -> jax.Array:
         given = source.target.distribution(theta, x)
         return jnp.moveaxis(source.target.likelihood.cdf(given, jnp.moveaxis(points, -1, 0)), 0, -1)
 
-    return _average(source, x, points, each)
+    return _sum(source, carry, x, points, each)
 
 
 @eqx.filter_jit
-def _cdf_of_mean(source: Source, x: jax.Array, points: jax.Array) -> jax.Array:
+def _cdf_of_mean(source: Source, carry: Any, x: jax.Array, points: jax.Array) -> jax.Array:
     evaluate = _mean_var(source.target, x)
 
     def each(theta: jax.Array) -> jax.Array:
         return (evaluate(theta)[0][..., None] <= points).astype(points.dtype)
 
-    return _average(source, x, points, each)
+    return _sum(source, carry, x, points, each)
 
 
-def _average(
-    source: Source, x: jax.Array, points: jax.Array, each: Callable[[jax.Array], jax.Array]
+def _sum(
+    source: Source,
+    carry: Any,
+    x: jax.Array,
+    points: jax.Array,
+    each: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
     def merge(old: jax.Array, thetas: jax.Array, weights: jax.Array) -> jax.Array:
         return old + jnp.tensordot(weights, _each_draw(each, thetas), 1)
 
     rows = x.shape[0] * points.shape[-1]
-    return _fold(source, rows, merge, jnp.zeros_like(points)) / source.draws
+    return _fold(source, rows, merge, jnp.zeros_like(points) if carry is None else carry)

@@ -31,7 +31,7 @@ def dense(size: str, spread) -> np.ndarray:
     if size == "diagonal":
         return np.diag(spread)
     if isinstance(spread, Leading):
-        return np.diag(spread.rest) + np.asarray(spread.rows.T @ spread.rows)
+        return np.diag(spread.rest) + np.asarray(spread.directions.T @ spread.directions)
     return np.asarray(spread)
 
 
@@ -103,7 +103,7 @@ def test_low_rank_keeps_the_strongest_directions_and_every_variance() -> None:
     strong = RNG.normal(size=(4, 50))
     rows = (RNG.normal(size=(200, 4)) @ (10 * strong) + RNG.normal(size=(200, 50))).astype("f4")
     spread = of.spread(jnp.asarray(rows))
-    assert spread.rows.shape == (RANK, 50)
+    assert spread.directions.shape == (RANK, 50)
     full = rows.T @ rows
     np.testing.assert_allclose(np.diag(dense("low-rank", spread)), np.diag(full), rtol=1e-4)
     off = np.linalg.norm(dense("low-rank", spread) - full) / np.linalg.norm(full)

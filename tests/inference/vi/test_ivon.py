@@ -14,8 +14,8 @@ import pytest
 
 import posterity as po
 from oracles import Conjugate, conjugate, z_limit
-from posterity.inference.vi.ivon import GAIN, IVON, IVONState
 from posterity.inference.normal_prior import NormalPrior
+from posterity.inference.vi.ivon import GAIN, IVON, IVONState
 from posterity.target import Batch, Target
 
 ORACLE = conjugate()

@@ -153,10 +153,10 @@ class Diagonal(AbstractFisher):
 
 
 class Leading(NamedTuple):
-    """diag(rest) + rowsᵀ rows: variances that are exact, and the leading directions (RANK, D)."""
+    """diag(rest) + UᵀU: variances that are exact, and the leading directions U (RANK, D)."""
 
     rest: jax.Array
-    rows: jax.Array
+    directions: jax.Array
 
 
 class LowRank(AbstractFisher):
@@ -168,17 +168,19 @@ class LowRank(AbstractFisher):
 
     def sum(self, a: Any, first: Leading, b: Any, second: Leading) -> Leading:
         """Of both; what a direction loses in it goes to the variances."""
-        rows = jnp.concatenate([jnp.sqrt(a) * first.rows, jnp.sqrt(b) * second.rows])
-        variances = a * first.rest + b * second.rest + jnp.sum(rows**2, axis=0)
-        return _leading(rows, variances)
+        directions = jnp.concatenate(
+            [jnp.sqrt(a) * first.directions, jnp.sqrt(b) * second.directions]
+        )
+        variances = a * first.rest + b * second.rest + jnp.sum(directions**2, axis=0)
+        return _leading(directions, variances)
 
     def scaled(self, a: Any, spread: Leading) -> Leading:
         """Of both parts."""
-        return Leading(a * spread.rest, jnp.sqrt(a) * spread.rows)
+        return Leading(a * spread.rest, jnp.sqrt(a) * spread.directions)
 
     def factor(self, spread: Leading, prior: jax.Array) -> tuple[Leading, jax.Array]:
         """M, and B where it is diagonal."""
-        matrix = Leading(spread.rest + prior, spread.rows)
+        matrix = Leading(spread.rest + prior, spread.directions)
         base = None if isinstance(self.base, str) else self.base
         return matrix, _diagonal_base(base, prior)
 
@@ -187,8 +189,11 @@ class LowRank(AbstractFisher):
         matrix, base = factor
         if isinstance(self.base, str):
             return jnp.ones((), base.dtype)
-        rows = matrix.rows / jnp.sqrt(base)
-        return jnp.max(matrix.rest / base) + jnp.linalg.eigvalsh(rows @ rows.T)[-1]
+        directions = matrix.directions / jnp.sqrt(base)
+        # The directions are orthogonal but for B, so that this norm is nearly an eigenvalue;
+        # LAPACK's eigenvalues in float32 can fail where some are all but zero.
+        products = directions @ directions.T
+        return jnp.max(matrix.rest / base) + jnp.max(jnp.sum(jnp.abs(products), axis=1))
 
     def move(
         self,
@@ -199,19 +204,19 @@ class LowRank(AbstractFisher):
         heat: jax.Array,
     ) -> jax.Array:
         """By Woodbury's identity."""
-        (rest, rows), base = factor
+        (rest, directions), base = factor
         noise_key, more_key = jax.random.split(key)
         noise = jax.random.normal(noise_key, gradient.shape, gradient.dtype)
         if isinstance(self.base, str):
-            more = jax.random.normal(more_key, rows.shape[:1], gradient.dtype)
-            zeta = jnp.sqrt(rest) * noise + more @ rows
-            rest, rows = (1 + inverse) * rest, jnp.sqrt(1 + inverse) * rows
+            more = jax.random.normal(more_key, directions.shape[:1], gradient.dtype)
+            zeta = jnp.sqrt(rest) * noise + more @ directions
+            rest, directions = (1 + inverse) * rest, jnp.sqrt(1 + inverse) * directions
         else:
             zeta = jnp.sqrt(base) * noise
             rest = rest + inverse * base
         pushed = gradient + jnp.sqrt(heat * inverse) * zeta
-        scaled = rows / rest
-        small = jnp.eye(rows.shape[0], dtype=rows.dtype) + scaled @ rows.T
+        scaled = directions / rest
+        small = jnp.eye(directions.shape[0], dtype=directions.dtype) + scaled @ directions.T
         inner = jnp.linalg.solve(small, scaled @ pushed)
         return 2 * (pushed / rest - inner @ scaled)
 
@@ -272,11 +277,16 @@ def _diagonal_base(base: Any, matrix: jax.Array) -> jax.Array:
     return jnp.ones_like(matrix) if base is None else base
 
 
-def _leading(rows: jax.Array, variances: jax.Array) -> Leading:
-    """The RANK strongest directions of rowsᵀ rows, and the rest of the variances (D,)."""
-    if rows.shape[0] > RANK:
-        _, vectors = jnp.linalg.eigh(rows @ rows.T)
-        rows = vectors[:, -RANK:].T @ rows
-    short = RANK - rows.shape[0]
-    rows = jnp.concatenate([rows, jnp.zeros((short, rows.shape[1]), rows.dtype)])
-    return Leading(jnp.maximum(variances - jnp.sum(rows**2, axis=0), 0.0), rows)
+def _leading(directions: jax.Array, variances: jax.Array) -> Leading:
+    """The RANK strongest directions of UᵀU, and the rest of the variances (D,)."""
+    if directions.shape[0] > RANK:
+        products = directions @ directions.T
+        # A little more on the diagonal: with zeros among them the eigenvalues may not be found.
+        ridge = 1e-6 * jnp.trace(products) * jnp.eye(len(products), dtype=products.dtype)
+        _, vectors = jnp.linalg.eigh(products + ridge)
+        directions = vectors[:, -RANK:].T @ directions
+    short = RANK - directions.shape[0]
+    directions = jnp.concatenate(
+        [directions, jnp.zeros((short, directions.shape[1]), directions.dtype)]
+    )
+    return Leading(jnp.maximum(variances - jnp.sum(directions**2, axis=0), 0.0), directions)
