@@ -121,7 +121,7 @@ class Cyclical(AbstractSchedule):
     >>> [bool(schedule.sampling(jnp.array(t))) for t in (0, 79, 80, 99, 100)]
     [False, False, True, True, False]
     >>> schedule.steps(50)
-    300
+    290
 
     Zhang, Li, Zhang, Chen & Wilson 2020, "Cyclical stochastic gradient MCMC".
     """

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from posterity.inference.checks import check_fraction
+from posterity.inference.checks import check_fraction, check_positive
 from posterity.inference.sgmcmc.learning import Learning
 from posterity.inference.sgmcmc.schedules import CONSTANT, AbstractSchedule
 from posterity.inference.sgmcmc.stochastic import StochasticInfo
@@ -73,6 +73,7 @@ class SGHMC(AbstractUnderdamped):
 
     def __post_init__(self) -> None:
         check_fraction("SGHMC", friction=self.friction)
+        check_positive("SGHMC", bias=self.bias)
         self._check()
         independent = self.noise_estimate and self.control_variates is None
         object.__setattr__(self, "replacement", independent)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from posterity.inference.checks import check_positive
 from posterity.inference.sgmcmc.learning import Learning
 from posterity.inference.sgmcmc.preconditioners import as_variances, rmsprop
 from posterity.inference.sgmcmc.schedules import CONSTANT, AbstractSchedule
@@ -79,6 +80,7 @@ class SGLD(AbstractStochastic):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "preconditioner", as_variances("SGLD", self.preconditioner))
+        check_positive("SGLD", bias=self.bias)
         self._check()
 
     @property

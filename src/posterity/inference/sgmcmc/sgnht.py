@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from posterity.inference.checks import check_fraction
+from posterity.inference.checks import check_fraction, check_positive
 from posterity.inference.sgmcmc.schedules import CONSTANT, AbstractSchedule
 from posterity.inference.sgmcmc.stochastic import StochasticInfo
 from posterity.inference.sgmcmc.underdamped import AbstractUnderdamped, UnderdampedState
@@ -66,6 +66,7 @@ class SGNHT(AbstractUnderdamped):
 
     def __post_init__(self) -> None:
         check_fraction("SGNHT", friction=self.friction)
+        check_positive("SGNHT", bias=self.bias)
         self._check()
         object.__setattr__(self, "replacement", self.control_variates is None)
 

@@ -76,7 +76,6 @@ class AbstractStochastic(AbstractSampler):
         self._check_counts(warmup=self.warmup or None)
         if self.step_size is not None:
             check_positive(name, step_size=self.step_size)
-        check_positive(name, bias=getattr(self, "bias", 1.0))
         check_nonnegative(name, temperature=self.temperature)
         check_variates(name, self.control_variates, self.batch_size)
         if not isinstance(self.schedule, AbstractSchedule):
@@ -125,12 +124,14 @@ class AbstractStochastic(AbstractSampler):
         return np.asarray(self.schedule.sampling(numbers))  # type: ignore[arg-type]
 
     def retreat(self, state: Any) -> Any:
-        """The same place, at rest, with half the step size."""
+        """The same place, at rest where there is a momentum, with half the step size."""
         going: Going = state.going
-        state = state._replace(going=going._replace(shrink=going.shrink / 2))
-        if hasattr(state, "momentum"):
-            state = state._replace(momentum=jnp.zeros_like(state.momentum))
-        return state
+        halved = going._replace(shrink=going.shrink / 2)
+        return state._replace(going=halved, **self._at_rest(state))
+
+    def _at_rest(self, state: Any) -> dict[str, jax.Array]:
+        """The fields of a state that a failed step sets back: none by default."""
+        return {}
 
     def _begin(self, theta: jax.Array) -> Going:
         one = jnp.ones((), theta.dtype)

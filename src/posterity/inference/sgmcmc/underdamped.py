@@ -38,6 +38,9 @@ class AbstractUnderdamped(AbstractStochastic):
         """The current draw."""
         return state.position
 
+    def _at_rest(self, state: UnderdampedState) -> dict[str, jax.Array]:
+        return {"momentum": jnp.zeros_like(state.momentum)}
+
     def _stable(self, learned: Any, noise_share: float) -> jax.Array:
         """ε for which ε² (λ / 4 + noise_share · max V) = bias; 0 before it is known.
 
