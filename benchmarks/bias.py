@@ -121,9 +121,11 @@ def errors(posterior: po.Posterior, oracle: Conjugate) -> dict[str, float]:
 def measured(steps: int) -> dict[str, list[dict[str, float]]]:
     """Method → a row per step size."""
     found: dict[str, list[dict[str, float]]] = {}
-    for name, rows in methods(steps).items():
-        for size, method in rows:
-            posterior = po.fit(ORACLE.model, ORACLE.data, method, seed=0, progress=False)
+    for number, (name, rows) in enumerate(methods(steps).items()):
+        for index, (size, method) in enumerate(rows):
+            # A seed for each: with one for all, the errors of a column would be of one sign.
+            seed = 10 * number + index
+            posterior = po.fit(ORACLE.model, ORACLE.data, method, seed=seed, progress=False)
             found.setdefault(name, []).append({"size": size, **errors(posterior, ORACLE)})
             print(name, found[name][-1], flush=True)
     return found

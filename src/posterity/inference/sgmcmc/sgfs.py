@@ -18,6 +18,7 @@ from posterity.target import Batch, Target
 
 WINDOW = 100  # batches that the Fisher estimate looks back on in the warm-up
 SHARE = 0.1  # a factorisation serves until its estimate has so many more batches, relative
+PURE = 0.3  # ε for B = γ N Î: 13 parts of injected noise to one that γ accounts for
 FULL = 512  # parameters up to which all of the matrix is kept
 
 
@@ -38,8 +39,8 @@ class SGFS(AbstractStochastic):
     Args:
         draws: kept draws per chain.
         step_size: ε > 0, in units of B over precision; for ``preconditioner="fisher"`` a pure
-            number. None chooses 4 over the largest eigenvalue of B⁻¹ γ N Î: the longest step that
-            is still a small one in no direction but the steepest.
+            number, of which None chooses 0.3. Otherwise None chooses 4 over the largest eigenvalue
+            of B⁻¹ γ N Î: the longest step that is small in all directions but the steepest.
         step_size_decay: ε_t = step_size · 2^(−t / step_size_decay), t counting steps after the
             warm-up; short for ``schedule=po.schedules.Halving(step_size_decay)``.
         batch_size: n ≥ 2, rows per step. They are drawn with replacement, as γ supposes.
@@ -126,8 +127,7 @@ class SGFS(AbstractStochastic):
             renew, lambda: self._factor(target, theta, fisher, seen, batch), lambda: state.factor
         )
         again = going.at + 1 + (SHARE * seen.batches).astype(jnp.int32)
-        step_size = self.step_size if self.step_size is not None else 4 / fisher.largest(factor)
-        step_size = now.factor * step_size
+        step_size = now.factor * self._step_size(fisher, factor)
         inverse = 4 / jnp.maximum(step_size, jnp.finfo(theta.dtype).tiny)
         heat = jnp.where(now.heat > 0, 1.0, 0.0).astype(theta.dtype)
         moved = theta + fisher.move(factor, key, gradient / self.temperature, inverse, heat)
@@ -140,6 +140,11 @@ class SGFS(AbstractStochastic):
     def theta(self, state: SGFSState) -> jax.Array:
         """The current draw."""
         return state.position
+
+    def _step_size(self, fisher: AbstractFisher, factor: Any) -> Any:
+        if self.step_size is not None:
+            return self.step_size
+        return PURE if self.preconditioner == "fisher" else 4 / fisher.largest(factor)
 
     def _fisher(self, target: Target, theta: jax.Array) -> AbstractFisher:
         size = self.information or ("full" if theta.shape[0] <= FULL else "diagonal")
