@@ -1,10 +1,10 @@
 """The registry of jobs: a new one is a module here that exports JOBS, named in the line below."""
 
-from jobs import images, mcmc, moons, predict, uci
+from jobs import images, mcmc, moons, predict, sgmcmc, uci
 from jobs.spec import Job
 
 REGISTRY: dict[str, Job] = {
-    job.name: job for module in (moons, predict, uci, images, mcmc) for job in module.JOBS
+    job.name: job for module in (moons, predict, uci, images, mcmc, sgmcmc) for job in module.JOBS
 }
 
 
