@@ -9,7 +9,7 @@ import pytest
 import posterity as po
 from posterior.handmade import draws_of, gaussian_of, linear, posterior_of
 from posterity.plots import gallery
-from posterity.posterior import chains
+from posterity.posterior import chains, watched
 
 pytest.importorskip("matplotlib")
 
@@ -52,6 +52,15 @@ def test_traces_are_the_draws_by_chain_with_their_figures():
     counts = np.array([patch.get_data().values for patch in figure.axes[1].patches])
     np.testing.assert_array_equal(counts.sum(axis=1), 400)
     assert figure.axes[-2].get_xlabel() == "draw"
+
+
+def test_draws_are_numbered_by_the_chain_where_not_all_are_looked_at(monkeypatch):
+    monkeypatch.setattr(watched, "MOST_DRAWS", 300)
+    monkeypatch.setattr(watched, "FEWEST_DRAWS", 50)
+    traces = po.plots.traces(REAL, X).axes[0].lines[0].get_xdata()
+    np.testing.assert_array_equal(traces, np.arange(1, 401, 4))
+    lags = po.plots.autocorrelation(REAL, X).axes[0].lines[1].get_xdata()
+    assert lags[1] - lags[0] == 4
 
 
 def test_predictions_in_original_units():

@@ -59,7 +59,7 @@ def traces(
         style.axes(right)
         edges = np.histogram_bin_edges(panel.values, bins=24)
         for number, chain in enumerate(panel.values):
-            at = np.arange(1, chain.size + 1)
+            at = 1 + panel.step * np.arange(chain.size)
             name, hue = f"chain {number + 1}", style.colour(number)
             left.plot(at, chain, color=hue, linewidth=0.6, alpha=0.75, label=name)
             counts, _ = np.histogram(chain, edges)
@@ -67,7 +67,7 @@ def traces(
         style.title(left, f"{panel.title}   {panel.figures}")
         style.label(left, "draw" if panel is panels[-1] else "", panel.unit)
         style.label(right, "draws" if panel is panels[-1] else "", "")
-        left.set_xlim(1, panel.values.shape[1])
+        left.set_xlim(1, 1 + panel.step * (panel.values.shape[1] - 1))
         right.set_xlim(left=0)
         right.tick_params(axis="y", labelleft=False)
         for ax in (left, right):
@@ -161,8 +161,9 @@ def autocorrelation(
         ax.axhline(0, color=style.QUIET, linewidth=0.8)
         for chain, values in enumerate(curve[:, :lags]):
             name, hue = f"chain {chain + 1}", style.colour(chain)
-            ax.plot(np.arange(values.size), values, color=hue, linewidth=1.2, label=name)
-        ax.set(xlim=(0, lags - 1), ylim=(min(-0.15, curve[:, :lags].min()), 1.02))
+            lag = panel.step * np.arange(values.size)
+            ax.plot(lag, values, color=hue, linewidth=1.2, label=name)
+        ax.set(xlim=(0, panel.step * (lags - 1)), ylim=(min(-0.15, curve[:, :lags].min()), 1.02))
         style.title(ax, f"{panel.title}\nbulk ESS {_said(panel.ess)} of {panel.values.size:,}")
         style.label(ax, "lag (draws)", "autocorrelation" if _first(ax) else "")
     _legend(figure, grid[0])
@@ -226,10 +227,14 @@ def has_chains(posterior: Posterior) -> bool:
 
 
 class _Panel(NamedTuple):
-    """Draws of one quantity (chain, draw), in the units that are shown, with its figures."""
+    """Draws of one quantity (chain, draw), in the units that are shown, with its figures.
+
+    Every `step`-th draw of a chain is looked at, where there are very many.
+    """
 
     title: str
     unit: str
+    step: int
     values: np.ndarray
     rhat: float
     ess: float
@@ -254,7 +259,7 @@ def _panels(
     inputs = np.zeros(0) if x is None else as_inputs(x)
     rows = np.linspace(0, len(inputs) - 1, min(ROWS, len(inputs))).astype(int)
     watched = watch(posterior.target, kept, None if x is None else inputs[rows], rows)
-    panels = []
+    panels, step = [], watched.step
     if watched.predictions is not None:
         of_classes = hasattr(posterior.target.likelihood, "classes")
         loc, scale = (0.0, 1.0) if of_classes or rescale is None else rescale
@@ -262,10 +267,10 @@ def _panels(
         if of_classes and watched.predictions.values.shape[2] == len(rows):
             unit = "probability of 1"
         for label, values, found in _chosen(watched.predictions, most):
-            panels.append(_Panel(f"prediction, {label}", unit, loc + scale * values, *found))
+            panels.append(_Panel(f"prediction, {label}", unit, step, loc + scale * values, *found))
     if watched.named is not None:
         for label, values, found in _chosen(watched.named, most):
-            panels.append(_Panel(label, "value", values, *found))
+            panels.append(_Panel(label, "value", step, values, *found))
     if not panels:
         raise ValueError("x: give inputs to predict at; the model has no named numbers to show.")
     return panels

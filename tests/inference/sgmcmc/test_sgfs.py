@@ -93,6 +93,13 @@ def test_step_size_decay_is_short_for_a_schedule() -> None:
     np.testing.assert_array_equal(first, second)
 
 
+def test_a_step_size_that_has_fallen_to_nothing_is_no_failure() -> None:
+    method = po.SGFS(draws=1_500, warmup=1, batch_size=20, step_size=0.1, step_size_decay=8)
+    posterior = po.fit(ORACLE.model, ORACLE.data, method, progress=False)
+    assert posterior.history.step_size[0, -1] < 1e-38
+    assert not any("not finite" in warning for warning in posterior.result.warnings)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from posterity.inference.sgmcmc.noise import normal
 from posterity.target import Batch
 
 ROWS_BYTES = 2**26  # of gradients of single rows, held at a time
@@ -108,7 +109,7 @@ class Full(AbstractFisher):
     ) -> jax.Array:
         """In the coordinates where M and B are diagonal, and back."""
         turn, values = factor
-        noise = jax.random.normal(key, gradient.shape, gradient.dtype)
+        noise = normal(key, gradient.shape, gradient.dtype)
         pushed = gradient @ turn + jnp.sqrt(heat * inverse) * noise
         return turn @ (2 * pushed / (values + inverse))
 
@@ -147,7 +148,7 @@ class Diagonal(AbstractFisher):
     ) -> jax.Array:
         """Element by element."""
         matrix, base = factor
-        noise = jax.random.normal(key, gradient.shape, gradient.dtype)
+        noise = normal(key, gradient.shape, gradient.dtype)
         pushed = gradient + jnp.sqrt(heat * inverse * base) * noise
         return 2 * pushed / (matrix + inverse * base)
 
@@ -206,9 +207,9 @@ class LowRank(AbstractFisher):
         """By Woodbury's identity."""
         (rest, directions), base = factor
         noise_key, more_key = jax.random.split(key)
-        noise = jax.random.normal(noise_key, gradient.shape, gradient.dtype)
+        noise = normal(noise_key, gradient.shape, gradient.dtype)
         if isinstance(self.base, str):
-            more = jax.random.normal(more_key, directions.shape[:1], gradient.dtype)
+            more = normal(more_key, directions.shape[:1], gradient.dtype)
             zeta = jnp.sqrt(rest) * noise + more @ directions
             rest, directions = (1 + inverse) * rest, jnp.sqrt(1 + inverse) * directions
         else:

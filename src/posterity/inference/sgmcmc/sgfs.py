@@ -18,6 +18,7 @@ from posterity.target import Batch, Target
 
 WINDOW = 100  # batches that the Fisher estimate looks back on in the warm-up
 SHARE = 0.1  # a factorisation serves until its estimate has so many more batches, relative
+LEAST = 1e-30  # a step size below which nothing moves, and 4 / ε would not be a number
 PURE = 0.3  # ε for B = γ N Î: 13 parts of injected noise to one that γ accounts for
 FULL = 512  # parameters up to which all of the matrix is kept
 
@@ -128,7 +129,7 @@ class SGFS(AbstractStochastic):
         )
         again = going.at + 1 + (SHARE * seen.batches).astype(jnp.int32)
         step_size = now.factor * self._step_size(fisher, factor)
-        inverse = 4 / jnp.maximum(step_size, jnp.finfo(theta.dtype).tiny)
+        inverse = 4 / jnp.maximum(step_size, LEAST)
         heat = jnp.where(now.heat > 0, 1.0, 0.0).astype(theta.dtype)
         moved = theta + fisher.move(factor, key, gradient / self.temperature, inverse, heat)
         ok = jnp.isfinite(value + jnp.sum(moved))

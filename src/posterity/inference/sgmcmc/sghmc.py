@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from posterity.inference.checks import check_fraction, check_positive
 from posterity.inference.sgmcmc.learning import Learning
+from posterity.inference.sgmcmc.noise import normal
 from posterity.inference.sgmcmc.schedules import CONSTANT, AbstractSchedule
 from posterity.inference.sgmcmc.stochastic import StochasticInfo
 from posterity.inference.sgmcmc.underdamped import AbstractUnderdamped, UnderdampedState
@@ -106,7 +107,7 @@ class SGHMC(AbstractUnderdamped):
             # Where the gradient brings more noise than there should be, none is added.
             brought = (0.5 * (1 + keep) * step_size) ** 2 * learned.noise
             var = jnp.maximum(var - brought, 0.0)
-        noise = jax.random.normal(key, theta.shape, theta.dtype)
+        noise = normal(key, theta.shape, theta.dtype)
         kick = 0.5 * step_size * gradient
         momentum = keep * (state.momentum + kick) + jnp.sqrt(var) * noise + kick
         theta = theta + 0.5 * step_size * momentum

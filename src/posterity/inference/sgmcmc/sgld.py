@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from posterity.inference.checks import check_positive
 from posterity.inference.sgmcmc.learning import Learning
+from posterity.inference.sgmcmc.noise import normal
 from posterity.inference.sgmcmc.preconditioners import as_variances, rmsprop
 from posterity.inference.sgmcmc.schedules import CONSTANT, AbstractSchedule
 from posterity.inference.sgmcmc.stochastic import AbstractStochastic, Going, StochasticInfo
@@ -104,7 +105,7 @@ class SGLD(AbstractStochastic):
             going.learned, now.learns, target, theta, gradient, root, batch
         )
         step_size = now.factor * self._step_size(learned, root)
-        noise = jax.random.normal(key, theta.shape, theta.dtype)
+        noise = normal(key, theta.shape, theta.dtype)
         moved = theta + step_size * root**2 * gradient
         moved = moved + jnp.sqrt(2 * step_size * now.heat) * root * noise
         ok = jnp.isfinite(value + jnp.sum(moved))

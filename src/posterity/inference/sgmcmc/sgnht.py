@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from posterity.inference.checks import check_fraction, check_positive
+from posterity.inference.sgmcmc.noise import normal
 from posterity.inference.sgmcmc.schedules import CONSTANT, AbstractSchedule
 from posterity.inference.sgmcmc.stochastic import StochasticInfo
 from posterity.inference.sgmcmc.underdamped import AbstractUnderdamped, UnderdampedState
@@ -87,7 +88,7 @@ class SGNHT(AbstractUnderdamped):
         learned = self._learning.update(
             going.learned, now.learns, target, theta, gradient, jnp.ones((), theta.dtype), batch
         )
-        noise = jax.random.normal(key, (2, *theta.shape), theta.dtype)
+        noise = normal(key, (2, *theta.shape), theta.dtype)
         kick = 0.5 * step_size * gradient
         momentum = self._rubbed(state.momentum + kick, state.friction, now.heat, noise[0])
         # ξ is kept times ε: a step of it is then ε² (vᵀv / D − T).
