@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+
+MAPS = Path("/proc/self/maps")
+MANY = 25_000  # memory maps; Linux allows a process 65,530, and every compiled loop takes some
+TESTS = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def room_to_compile() -> Iterator[None]:
+    """Forget compiled functions before there are too many: LLVM then crashes the process."""
+    yield
+    if next(TESTS) % 10 or not MAPS.exists():
+        return
+    with MAPS.open("rb") as lines:
+        count = sum(1 for _ in lines)
+    if count > MANY:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,11 @@ WRITTEN = {
 }
 
 
-# The report of the deep net takes some ten seconds to compile, whatever the number of draws.
-@pytest.mark.parametrize(
-    "name", [pytest.param("deep_regression", marks=pytest.mark.slow), "moons_nuts", "moons_sgfs"]
-)
+# These take some ten seconds to compile, whatever the number of draws.
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("deep_regression", "moons_sgfs")]
+
+
+@pytest.mark.parametrize("name", [*SLOW, "moons_nuts"])
 def test_example(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib").use("agg")
     runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](["--quick", "--out", str(tmp_path)])
