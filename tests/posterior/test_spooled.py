@@ -311,6 +311,6 @@ def test_memory_does_not_grow_with_the_draws_in_a_file(pytestconfig: Any) -> Non
         return int(re.findall(r"\d+", done.stdout)[-1]) / 1_000
 
     few, many = peak(250), peak(1_900)
-    # 300 MB of draws for 40 MB: one copy of them would be 260 MB more. On a busy machine peaks of the
-    # same run differ by some 90 MB.
+    # 300 MB of draws for 40 MB: one copy of them would be 260 MB more. On a busy machine peaks of
+    # the same run differ by some 90 MB.
     assert many - few < 130
