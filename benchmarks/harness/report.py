@@ -11,7 +11,7 @@ from jobs.spec import Metric
 
 _SHOWN_PACKAGES = (
     *("posterity", "jax", "numpyro", "blackjax", "pymc", "pytensor", "nutpie"),
-    *("pyro-ppl", "torch", "numpy"),
+    *("pyro-ppl", "posteriors", "torch", "numpy"),
 )
 
 
