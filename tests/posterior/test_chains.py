@@ -139,3 +139,12 @@ def test_a_thousand_quantities_take_about_a_second() -> None:
     began = time.perf_counter()
     chains.mixing(x)
     assert time.perf_counter() - began < 5  # 0.6 on an idle machine
+
+
+def test_figures_do_not_depend_on_how_many_are_looked_at_together(monkeypatch) -> None:
+    values = np.random.default_rng(3).normal(size=(3, 40, 23))
+    values[:, :, 5] = 1.0  # a constant among them
+    together = chains.mixing(values)
+    monkeypatch.setattr(chains, "NUMBERS", 2 * 3 * 40)  # two at a time, in threads
+    for one, other in zip(together, chains.mixing(values)):
+        np.testing.assert_array_equal(one, other)

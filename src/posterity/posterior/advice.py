@@ -35,10 +35,12 @@ def on_mixing(what: str, watched: Quantities, mixing: Mixing) -> list[str]:
     """
     if np.isnan(mixing.rhat).all():
         return []
-    said = _disagreement(what, watched, mixing)
+    if not (mixing.rhat > MILD).any():
+        return _too_few(what, watched, mixing)
+    within = figures.ess_within(watched.values)
+    said = _disagreement(what, watched, mixing, within)
     # Chains that disagree have few effective draws for that reason, of which enough has been said.
     if said and np.nanmax(mixing.rhat) > STRONG:
-        within = figures.ess_within(watched.values)
         mixing = mixing._replace(ess_bulk=within, ess_tail=np.full_like(within, np.inf))
         what = f"{what} within chains"
     return [*said, *_too_few(what, watched, mixing)]
@@ -109,14 +111,13 @@ def on_sampler(sampler: Sampler, settings: Mapping[str, Any]) -> list[str]:
 # -- do the chains agree? -------------------------------------------------------------------------
 
 
-def _disagreement(what: str, watched: Quantities, mixing: Mixing) -> list[str]:
+def _disagreement(
+    what: str, watched: Quantities, mixing: Mixing, independent: np.ndarray
+) -> list[str]:
     """The sentence where r-hat is more than noise; it tells modes from drift."""
     count = watched.values.shape[0]
     suspect = np.flatnonzero(mixing.rhat > MILD)
-    if not suspect.size:
-        return []
-    independent = figures.ess_within(watched.values[..., suspect])
-    noise = figures.limit(independent, count, RATE / len(watched.labels))
+    noise = figures.limit(independent[suspect], count, RATE / len(watched.labels))
     sure = suspect[mixing.rhat[suspect] > noise]
     if not sure.size:
         return []

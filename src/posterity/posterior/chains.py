@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.fft import next_fast_len
 
 FEWEST = 4  # draws per chain: halves of fewer than two have no variance
 NUMBERS = 2**17  # values looked at together; as many as the processor's cache holds
@@ -173,12 +176,21 @@ def _by_blocks(values: ArrayLike, function: Callable[[np.ndarray], Any], count: 
     flat = array.reshape(chains, draws, -1)
     found = np.full((count, flat.shape[2]), np.nan)
     size = max(1, NUMBERS // max(1, chains * draws))
-    for start in range(0, flat.shape[2] if draws >= FEWEST else 0, size):
+
+    def fill(start: int) -> None:
         block = np.ascontiguousarray(np.moveaxis(flat[..., start : start + size], 2, 0), float)
         with np.errstate(invalid="ignore"):
             moves = np.isfinite(block).all((1, 2)) & (np.ptp(block, axis=(1, 2)) > 0)
         if moves.any():
             found[:, start + np.flatnonzero(moves)] = function(block[moves])
+
+    starts = range(0, flat.shape[2] if draws >= FEWEST else 0, size)
+    if len(starts) < 2:
+        for start in starts:
+            fill(start)
+    else:  # NumPy sorts and transforms outside Python's lock
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(fill, starts))
     return found.reshape(count, *shape)
 
 
@@ -281,7 +293,7 @@ def _ess(halves: np.ndarray, *, between: bool = True) -> np.ndarray:
 def _autocovariance(values: np.ndarray, *, mean: bool = False) -> np.ndarray:
     """By lag along the last axis, over n; with `mean`, the mean over the axis before."""
     draws = values.shape[-1]
-    room = 1 << (2 * draws - 1).bit_length()
+    room = next_fast_len(2 * draws - 1, real=True)
     waves = np.fft.rfft(values - values.mean(axis=-1, keepdims=True), room)
     power = waves.real**2 + waves.imag**2
     return np.fft.irfft(power.mean(axis=-2) if mean else power, room)[..., :draws] / draws

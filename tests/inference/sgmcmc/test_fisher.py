@@ -9,8 +9,11 @@ import pytest
 
 from oracles import conjugate
 from posterity.data.batches import as_batches
-from posterity.inference.sgmcmc import fisher as module
-from posterity.inference.sgmcmc.fisher import RANK, SIZES, AbstractFisher, Leading, row_gradients
+from posterity.inference.sgmcmc.fisher import SIZES
+from posterity.inference.sgmcmc.fisher import rows as chunks
+from posterity.inference.sgmcmc.fisher.fisher import AbstractFisher
+from posterity.inference.sgmcmc.fisher.low_rank import RANK, Leading
+from posterity.inference.sgmcmc.fisher.rows import row_gradients
 from posterity.target import Batch, Target
 
 ORACLE = conjugate(rows=60)
@@ -40,7 +43,7 @@ def dense(size: str, spread) -> np.ndarray:
 def test_covariance_is_that_of_a_loop_over_rows(
     size: str, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ROWS_BYTES", 4 * 3 * rows_at_once)
+    monkeypatch.setattr(chunks, "ROWS_BYTES", 4 * 3 * rows_at_once)
     loop = np.stack([gradient(Batch(x, y))[1] for x, y in zip(BATCH.x, BATCH.y)])
     expected = np.cov(loop.T)
     values, mean, spread = row_gradients(gradient, BATCH, 3, SIZES[size](None))

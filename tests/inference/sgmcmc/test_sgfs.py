@@ -81,6 +81,22 @@ def test_every_size_samples(information: str, preconditioner: str | None) -> Non
     np.testing.assert_allclose(sd, np.sqrt(np.diag(ORACLE.cov)), rtol=0.25)
 
 
+def test_kept_draws_begin_with_all_that_the_warm_up_learned() -> None:
+    """In the warm-up a factorisation serves for long; the first kept step has a fresh one."""
+    method = po.SGFS(draws=10, warmup=95, batch_size=20, step_size=0.1)
+    keys = jax.random.split(jax.random.key(0), 96)
+    batches, state = BATCHES.start(keys[0]), method.init(keys[0], TARGET, jnp.zeros(3))
+    step = jax.jit(lambda key, state, batch: method.step(key, TARGET, state, batch)[0])
+    batch, renewed = BATCHES.batch(batches, 0), []
+    for number, key in enumerate(keys):
+        before = np.asarray(state.factor[1])
+        state = step(key, state, batch)
+        if (np.asarray(state.factor[1]) != before).any():
+            renewed.append(number)
+    assert renewed[-1] == 95
+    assert len(renewed) < 20
+
+
 def test_step_size_decay_is_short_for_a_schedule() -> None:
     settings = {"draws": 30, "batch_size": 20, "step_size": 0.01}
     short = po.SGFS(step_size_decay=10, **settings)

@@ -10,14 +10,17 @@ import jax.numpy as jnp
 
 from posterity.inference.checks import check_among, check_positive
 from posterity.inference.normal_prior import NormalPrior
-from posterity.inference.sgmcmc.fisher import SIZES, AbstractFisher, row_gradients
+from posterity.inference.sgmcmc.fisher import SIZES
+from posterity.inference.sgmcmc.fisher.fisher import AbstractFisher
+from posterity.inference.sgmcmc.fisher.rows import row_gradients
 from posterity.inference.sgmcmc.preconditioners import Variances, as_base
 from posterity.inference.sgmcmc.schedules import CONSTANT, AbstractSchedule, Halving
 from posterity.inference.sgmcmc.stochastic import AbstractStochastic, Going, StochasticInfo
 from posterity.target import Batch, Target
 
 WINDOW = 100  # batches that the Fisher estimate looks back on in the warm-up
-SHARE = 0.1  # a factorisation serves until its estimate has so many more batches, relative
+SHARE = 0.1  # a factorisation serves until its estimate has so many more batches, relative,
+LEARNING_SHARE = 0.5  # or so many in the warm-up, whose draws are not kept
 LEAST = 1e-30  # a step size below which nothing moves, and 4 / ε would not be a number
 PURE = 0.3  # ε for B = γ N Î: 13 parts of injected noise to one that γ accounts for
 FULL = 512  # parameters up to which all of the matrix is kept
@@ -71,7 +74,8 @@ class SGFS(AbstractStochastic):
 
     Ahn, Korattikara & Welling 2012, "Bayesian posterior sampling via stochastic gradient Fisher
     scoring", whose Î averages over all batches from the first. The factorisation of the full matrix
-    is renewed each time Î has seen a tenth more batches, and not in every step.
+    is renewed each time Î has seen a tenth more batches, in the warm-up half as many again, and
+    not in every step.
     """
 
     draws: int = 1_000
@@ -123,11 +127,12 @@ class SGFS(AbstractStochastic):
         theta, going = state.position, state.going
         now, fisher = self._now(going), self._fisher(target, theta)
         value, gradient, anchor, seen = self._gradient(target, state, batch, fisher, now)
-        renew = going.at >= state.renew
+        renew = (going.at >= state.renew) | (going.at == self.warmup)
         factor = jax.lax.cond(
             renew, lambda: self._factor(target, theta, fisher, seen, batch), lambda: state.factor
         )
-        again = going.at + 1 + (SHARE * seen.batches).astype(jnp.int32)
+        share = jnp.where(now.learns, LEARNING_SHARE, SHARE)
+        again = going.at + 1 + (share * seen.batches).astype(jnp.int32)
         step_size = now.factor * self._step_size(fisher, factor)
         inverse = 4 / jnp.maximum(step_size, LEAST)
         heat = jnp.where(now.heat > 0, 1.0, 0.0).astype(theta.dtype)

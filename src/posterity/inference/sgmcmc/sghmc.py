@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,31 +92,18 @@ class SGHMC(AbstractUnderdamped):
         self, key: jax.Array, target: Target, state: UnderdampedState, batch: Batch
     ) -> tuple[UnderdampedState, StochasticInfo]:
         """Drift, kick, friction, kick, drift."""
-        going = state.going
-        now = self._now(going)
-        step_size = now.factor * self._step_size(going.learned)
-        theta = state.position + 0.5 * step_size * state.momentum
-        value, gradient, anchor = self._variates.gradient(target, going.anchor, theta, batch)
-        learned = self._learning.update(
-            going.learned, now.learns, target, theta, gradient, jnp.ones((), theta.dtype), batch
-        )
+        half = self._drift(target, state, batch)
         keep = 1 - self.friction
-        var = (1 - keep**2) * now.heat
+        var = (1 - keep**2) * half.heat
         if self.noise_estimate:
             # Where the gradient brings more noise than there should be, none is added.
-            brought = (0.5 * (1 + keep) * step_size) ** 2 * learned.noise
+            brought = (0.5 * (1 + keep) * half.step_size) ** 2 * half.going.learned.noise
             var = jnp.maximum(var - brought, 0.0)
-        noise = normal(key, theta.shape, theta.dtype)
-        kick = 0.5 * step_size * gradient
-        momentum = keep * (state.momentum + kick) + jnp.sqrt(var) * noise + kick
-        theta = theta + 0.5 * step_size * momentum
-        ok = jnp.isfinite(value + jnp.sum(theta + momentum))
-        going = going._replace(at=going.at + 1, anchor=anchor, learned=learned)
-        return UnderdampedState(theta, momentum, (), going), StochasticInfo(value, step_size, ok)
+        noise = normal(key, half.kick.shape, half.kick.dtype)
+        momentum = keep * (state.momentum + half.kick) + jnp.sqrt(var) * noise + half.kick
+        return self._drift_again(half, momentum)
 
-    def _step_size(self, learned: Any) -> Any:
-        if self.step_size is not None:
-            return self.step_size
-        if self.noise_estimate:  # what V̂ takes off is no bias, as long as there is enough to take
-            return self._stable(learned, noise_share=self.bias / self.friction)
-        return self._stable(learned, noise_share=0.5 / self.friction)
+    @property
+    def _noise_share(self) -> float:
+        # What V̂ takes off is no bias, as long as there is enough to take it from.
+        return (self.bias if self.noise_estimate else 0.5) / self.friction

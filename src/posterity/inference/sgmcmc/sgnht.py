@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,27 +79,15 @@ class SGNHT(AbstractUnderdamped):
         self, key: jax.Array, target: Target, state: UnderdampedState, batch: Batch
     ) -> tuple[UnderdampedState, StochasticInfo]:
         """Drift, kick, half of the friction, thermostat, the other half, kick, drift."""
-        going = state.going
-        now = self._now(going)
-        step_size = now.factor * self._step_size(going.learned)
-        theta = state.position + 0.5 * step_size * state.momentum
-        value, gradient, anchor = self._variates.gradient(target, going.anchor, theta, batch)
-        learned = self._learning.update(
-            going.learned, now.learns, target, theta, gradient, jnp.ones((), theta.dtype), batch
-        )
-        noise = normal(key, (2, *theta.shape), theta.dtype)
-        kick = 0.5 * step_size * gradient
-        momentum = self._rubbed(state.momentum + kick, state.friction, now.heat, noise[0])
+        half = self._drift(target, state, batch)
+        noise = normal(key, (2, *half.kick.shape), half.kick.dtype)
+        momentum = self._rubbed(state.momentum + half.kick, state.friction, half.heat, noise[0])
         # ξ is kept times ε: a step of it is then ε² (vᵀv / D − T).
-        warmth = jnp.mean(momentum**2) - now.heat
-        moves = now.heat > 0  # a cycle that explores would raise ξ until nothing moves
-        friction = state.friction + jnp.where(moves, step_size**2 * warmth, 0.0)
-        momentum = self._rubbed(momentum, friction, now.heat, noise[1]) + kick
-        theta = theta + 0.5 * step_size * momentum
-        ok = jnp.isfinite(value + jnp.sum(theta + momentum) + friction)
-        going = going._replace(at=going.at + 1, anchor=anchor, learned=learned)
-        new = UnderdampedState(theta, momentum, friction, going)
-        return new, StochasticInfo(value, step_size, ok)
+        warmth = jnp.mean(momentum**2) - half.heat
+        moves = half.heat > 0  # a cycle that explores would raise ξ until nothing moves
+        friction = state.friction + jnp.where(moves, half.step_size**2 * warmth, 0.0)
+        momentum = self._rubbed(momentum, friction, half.heat, noise[1]) + half.kick
+        return self._drift_again(half, momentum, friction)
 
     def _rubbed(
         self, momentum: jax.Array, friction: jax.Array, heat: jax.Array, noise: jax.Array
@@ -115,7 +102,6 @@ class SGNHT(AbstractUnderdamped):
         share = jnp.where(small, 1.0, -jnp.expm1(-safe) / safe)
         return jnp.exp(-0.5 * friction) * momentum + jnp.sqrt(injected * heat * share) * noise
 
-    def _step_size(self, learned: Any) -> Any:
-        if self.step_size is not None:
-            return self.step_size
-        return self._stable(learned, noise_share=0.5 / self.friction)
+    @property
+    def _noise_share(self) -> float:
+        return 0.5 / self.friction

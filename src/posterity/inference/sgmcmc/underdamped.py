@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from posterity.inference.sgmcmc.stochastic import AbstractStochastic, Going
+from posterity.inference.sgmcmc.stochastic import AbstractStochastic, Going, StochasticInfo
+from posterity.target import Batch, Target
 
 
 class UnderdampedState(NamedTuple):
@@ -22,6 +24,22 @@ class UnderdampedState(NamedTuple):
     going: Going
 
 
+class Halfway(NamedTuple):
+    """A step after its first drift, with the gradient there.
+
+    Attributes:
+        position: θ. value: the batch's log joint. kick: ε g / 2. step_size: ε. heat: the
+        temperature of the injected noise. going: with this gradient taken in.
+    """
+
+    position: jax.Array
+    value: jax.Array
+    kick: jax.Array
+    step_size: Any
+    heat: jax.Array
+    going: Going
+
+
 class AbstractUnderdamped(AbstractStochastic):
     """A sampler with a momentum.
 
@@ -32,6 +50,7 @@ class AbstractUnderdamped(AbstractStochastic):
     order ε everywhere.
     """
 
+    friction: float
     bias: float
 
     def theta(self, state: UnderdampedState) -> jax.Array:
@@ -41,11 +60,37 @@ class AbstractUnderdamped(AbstractStochastic):
     def _at_rest(self, state: UnderdampedState) -> dict[str, jax.Array]:
         return {"momentum": jnp.zeros_like(state.momentum)}
 
-    def _stable(self, learned: Any, noise_share: float) -> jax.Array:
-        """ε for which ε² (λ / 4 + noise_share · max V) = bias; 0 before it is known.
+    def _drift(self, target: Target, state: UnderdampedState, batch: Batch) -> Halfway:
+        """The first half of a step, up to the gradient in its middle."""
+        going = state.going
+        now = self._now(going)
+        step_size = now.factor * self._step_size(going.learned)
+        theta = state.position + 0.5 * step_size * state.momentum
+        value, gradient, anchor = self._variates.gradient(target, going.anchor, theta, batch)
+        learned = self._learning.update(
+            going.learned, now.learns, target, theta, gradient, jnp.ones((), theta.dtype), batch
+        )
+        going = going._replace(at=going.at + 1, anchor=anchor, learned=learned)
+        return Halfway(theta, value, 0.5 * step_size * gradient, step_size, now.heat, going)
 
-        ε²λ/4 is 1 where the scheme becomes unstable, and noise_share · ε²V is what the gradients'
-        noise adds to the temperature.
-        """
-        worst = learned.curvature / 4 + noise_share * jnp.max(learned.noise)
+    def _drift_again(
+        self, half: Halfway, momentum: jax.Array, friction: Any = ()
+    ) -> tuple[UnderdampedState, StochasticInfo]:
+        """The rest of a step, by the momentum after its kicks."""
+        theta = half.position + 0.5 * half.step_size * momentum
+        ok = jnp.isfinite(half.value + jnp.sum(theta + momentum) + sum(jax.tree.leaves(friction)))
+        info = StochasticInfo(half.value, half.step_size, ok)
+        return UnderdampedState(theta, momentum, friction, half.going), info
+
+    @property
+    @abstractmethod
+    def _noise_share(self) -> float:
+        """How much of the gradients' noise, ε²V, is added to the temperature."""
+
+    def _step_size(self, learned: Any) -> Any:
+        if self.step_size is not None:
+            return self.step_size
+        # ε² (λ / 4 + share · max V) = bias. ε²λ/4 is 1 where the scheme becomes unstable.
+        worst = learned.curvature / 4 + self._noise_share * jnp.max(learned.noise)
+        # Nothing is known before the first gradients, and nothing is moved.
         return jnp.where(learned.steps > 1, jnp.sqrt(self.bias / worst), 0.0)
