@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -12,6 +9,7 @@ import optax
 import pytest
 
 import posterity as po
+from compilations import Compilations
 from posterity.diagnostics import Code
 from posterity.posterior.distributions import Draws
 
@@ -73,29 +71,6 @@ def test_draws_and_history_of_a_sampler_leave_the_warmup_out():
     assert posterior.distribution.theta.shape == (2, 6, 10)
     assert posterior.history.log_joint.shape == (2, 18)
     assert posterior.settings["steps_made"] == 5 + 18
-
-
-class Compilations(logging.Handler):
-    """The names of the functions that JAX compiled while the handler was attached."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def emit(self, record):
-        text = record.getMessage()
-        if text.startswith("Compiling "):
-            self.names.append(text.split()[1])
-
-    def __enter__(self):
-        logging.getLogger("jax").addHandler(self)
-        self._context = jax.log_compiles(True)
-        self._context.__enter__()
-        return self
-
-    def __exit__(self, *error):
-        self._context.__exit__(*error)
-        logging.getLogger("jax").removeHandler(self)
 
 
 @pytest.mark.parametrize("name", ["advi-batch", "sgld", "nuts"])

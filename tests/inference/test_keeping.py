@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
-import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +18,6 @@ from posterity import memory
 from posterity.diagnostics import Code
 from posterity.inference import keeping as module
 from posterity.inference.keeping import keeping
-from posterity.inference.watching import Watcher
 from posterity.posterior.distributions import Draws
 from posterity.posterior.spooled import SpooledDraws
 
@@ -105,23 +103,10 @@ def test_looks_see_the_file_as_far_as_it_has_come() -> None:
     np.testing.assert_array_equal(seen[1], whole.distribution.theta[:, :30])
 
 
-@pytest.fixture
-def _handler() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_handler")
-def test_an_interrupted_run_keeps_its_draws_and_the_file(monkeypatch: Any, tmp_path: Path) -> None:
-    updates: list[int] = []
-
-    def update(self: Watcher, steps: int, *figures: Any) -> None:
-        updates.append(steps)
-        if len(updates) == 12:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Watcher, "update", update)
+def test_an_interrupted_run_keeps_its_draws_and_the_file(
+    press: Callable[[int], None], tmp_path: Path
+) -> None:
+    press(12)
     posterior = fit(po.NUTS(chains=3, warmup=20, draws=200_000), spool=tmp_path)
     assert posterior.result.code is Code.INTERRUPTED
     count = posterior.settings["steps_made"] - 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -85,24 +85,11 @@ def test_a_look_can_end_the_run() -> None:
     np.testing.assert_array_equal(theta(told), theta(whole)[:, :50])
 
 
-@pytest.fixture
-def _handler() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_handler")
-def test_an_interrupted_run_keeps_what_all_chains_have_finished(monkeypatch: Any) -> None:
+def test_an_interrupted_run_keeps_what_all_chains_have_finished(
+    press: Callable[[int], None], monkeypatch: Any
+) -> None:
     long = po.NUTS(chains=3, warmup=20, draws=200_000)
-    updates: list[int] = []
-
-    def update(self: Watcher, steps: int, *figures: Any) -> None:
-        updates.append(steps)
-        if len(updates) == 12:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Watcher, "update", update)
+    press(12)
     posterior = fit(long)
     kept = theta(posterior)
     assert posterior.result.code is Code.INTERRUPTED
@@ -116,7 +103,7 @@ def test_an_interrupted_run_keeps_what_all_chains_have_finished(monkeypatch: Any
     np.testing.assert_array_equal(kept[:, :count], theta(again))
 
 
-@pytest.mark.usefixtures("_handler")
+@pytest.mark.usefixtures("own_handler")
 def test_an_interruption_before_all_chains_had_a_turn(monkeypatch: Any) -> None:
     def update(self: Watcher, *figures: Any) -> None:
         signal.raise_signal(signal.SIGINT)

@@ -138,21 +138,58 @@ def test_classes_are_shown_as_probabilities():
     assert po.plots.traces(binary, X).axes[0].get_ylabel() == "probability of 1"
 
 
+def curves(figure):
+    """How many curves of chains each panel has."""
+    return [sum(line.get_label().startswith("chain") for line in ax.lines) for ax in figure.axes]
+
+
+def bars(figure):
+    """How many sets of bars each panel has."""
+    return [len(ax.patches) for ax in figure.axes]
+
+
+def numbers(figure):
+    """Every limit and every height of a line."""
+    limits = [[*ax.get_xlim(), *ax.get_ylim()] for ax in figure.axes]
+    return np.concatenate([*limits, *(line.get_ydata() for ax in figure.axes for line in ax.lines)])
+
+
 @pytest.mark.parametrize("count", [1, 5, 9])
 def test_any_number_of_chains_can_be_drawn(count):
     theta = RNG.normal(size=(count, 50, 3))
     posterior = posterior_of(MODEL, draws_of(theta), history={"energy": theta[..., 0]})
-    for plot in (po.plots.traces, po.plots.ranks, po.plots.autocorrelation):
-        drawn(plot(posterior, X))
-    drawn(po.plots.energy(posterior).figure)
+    plots = po.plots.traces, po.plots.ranks, po.plots.autocorrelation
+    traces, ranks, lags = (drawn(plot(posterior, X)) for plot in plots)
+    energy = po.plots.energy(posterior)
+    drawn(energy.figure)
+    # Three predictions and the scale, each of every chain.
+    assert curves(traces) == [count, 0] * 4
+    assert bars(traces) == [0, count] * 4
+    assert bars(ranks) == [count] * 4
+    assert curves(lags) == [count] * 4
+    said = energy.texts[0].get_text()
+    assert said.count("chain ") == min(count, 8)
+    assert ("… and 1 more" in said) == (count == 9)
+    for figure in (traces, ranks, lags, energy.figure):
+        assert np.isfinite(numbers(figure)).all()
 
 
 def test_chains_that_stand_still_can_be_drawn():
     theta = np.zeros((2, 50, 3))
     posterior = posterior_of(MODEL, draws_of(theta), history={"energy": theta[..., 0]})
-    for plot in (po.plots.traces, po.plots.ranks, po.plots.autocorrelation):
-        drawn(plot(posterior, X))
-    drawn(po.plots.energy(posterior).figure)
+    plots = po.plots.traces, po.plots.ranks, po.plots.autocorrelation
+    traces, ranks, lags = (drawn(plot(posterior, X)) for plot in plots)
+    energy = po.plots.energy(posterior)
+    drawn(energy.figure)
+    for ax, value in zip(traces.axes[::2], [0, 0, 0, 1]):
+        assert all((line.get_ydata() == value).all() for line in ax.lines)
+    assert curves(traces) == [2, 0] * 4
+    assert curves(lags) == [2] * 4
+    assert all("r-hat –" in title for title in (*titles(traces), *titles(ranks)))
+    assert all("bulk ESS –" in title for title in titles(lags))
+    assert [patch.get_data().values.argmax() for patch in energy.patches] == [15] * 4  # of 31
+    for figure in (traces, ranks, lags, energy.figure):
+        assert np.isfinite(numbers(figure)).all()
 
 
 def test_what_has_no_chains_is_refused():

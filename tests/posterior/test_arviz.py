@@ -92,12 +92,28 @@ def test_their_plots_run_on_it(moving):
         pytest.skip("the plots of ArviZ 1 are another package")
     matplotlib.use("agg")
     data = moving.to_arviz()
-    az.plot_energy(data)
-    az.plot_trace(data, var_names=["likelihood.scale"])
-    az.plot_rank(data, var_names=["likelihood.scale"])
-    az.plot_autocorr(data, var_names=["likelihood.scale"])
     import matplotlib.pyplot as plt
 
+    scale = {"var_names": ["likelihood.scale"]}
+    drawn = {
+        "energy": az.plot_energy(data),
+        "trace": az.plot_trace(data, **scale),
+        "rank": az.plot_rank(data, **scale),
+        "autocorr": az.plot_autocorr(data, **scale),
+    }
+    panels = {name: np.ravel(axes) for name, axes in drawn.items()}
+    assert {name: len(found) for name, found in panels.items()} == {
+        "energy": 1,
+        "trace": 2,
+        "rank": 1,
+        "autocorr": 2,  # of each chain
+    }
+    for found in panels.values():
+        assert all(ax.lines or ax.patches or ax.collections for ax in found)
+    values = moving.weights("likelihood.scale")
+    lines = panels["trace"][1].lines
+    for chain in values:
+        assert any(np.array_equal(line.get_ydata(), chain) for line in lines)
     plt.close("all")
 
 

@@ -78,7 +78,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributions.in_blocks, "__defaults__", (30_000,))
 
 
-def same(one: Any, other: Any) -> None:
+def assert_same(one: Any, other: Any) -> None:
     np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
@@ -92,12 +92,12 @@ def test_predictions_are_the_same_to_the_last_bit(name: str, rows: int) -> None:
     for draws in (None, 500):
         one, other = (p.predict(x, draws=draws) for p in (inside, outside))
         for field in ("mean", "aleatoric", "epistemic", "sd"):
-            same(getattr(one, field), getattr(other, field))
+            assert_same(getattr(one, field), getattr(other, field))
         y = np.zeros(rows, int) if name in ("bernoulli", "categorical") else x[:, 0]
-        same(one.log_prob(y), other.log_prob(y))
-        same(one.raw(), other.raw())
-        same(one.raw(of="y"), other.raw(of="y"))
-    same(one.quantile(0.1), other.quantile(0.1))
+        assert_same(one.log_prob(y), other.log_prob(y))
+        assert_same(one.raw(), other.raw())
+        assert_same(one.raw(of="y"), other.raw(of="y"))
+    assert_same(one.quantile(0.1), other.quantile(0.1))
 
 
 def test_chunks_of_rows_and_windows_of_draws_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,10 +107,10 @@ def test_chunks_of_rows_and_windows_of_draws_together(monkeypatch: pytest.Monkey
     inside, outside = both(MODELS["normal"])
     x = np.linspace(-2, 2, 77)[:, None]
     one, other = inside.predict(x), outside.predict(x)
-    same(one.mean, other.mean)
-    same(one.log_prob(x[:, 0]), other.log_prob(x[:, 0]))
-    same(one.quantile([0.1, 0.5]), other.quantile([0.1, 0.5]))
-    same(one.raw(of="y"), other.raw(of="y"))
+    assert_same(one.mean, other.mean)
+    assert_same(one.log_prob(x[:, 0]), other.log_prob(x[:, 0]))
+    assert_same(one.quantile([0.1, 0.5]), other.quantile([0.1, 0.5]))
+    assert_same(one.raw(of="y"), other.raw(of="y"))
     assert one.raw().shape == (3 * 157, 77)
 
 
@@ -119,21 +119,21 @@ def test_everything_else_is_the_same_to_the_last_bit(name: str) -> None:
     inside, outside = both(MODELS[name])
     assert isinstance(inside.distribution, Draws)
     assert isinstance(outside.distribution, SpooledDraws)
-    same(*(p.distribution.theta for p in (inside, outside)))
+    assert_same(*(p.distribution.theta for p in (inside, outside)))
     for n in (1, 20, 471, 500):
         one, other = inside.sample(0, n), outside.sample(0, n)
         assert one.shape == other.shape
-        same(one, other)
+        assert_same(one, other)
     for one, other in zip(inside.distribution.mean_and_sd(), outside.distribution.mean_and_sd()):
-        same(one, other)
+        assert_same(one, other)
     assert str(inside.summary()) == str(outside.summary())
     for path in inside.target.paths:
         assert outside.weights(path).shape == (3, 157, *inside.weights(path).shape[2:])
-        same(inside.weights(path), outside.weights(path))
+        assert_same(inside.weights(path), outside.weights(path))
     x = np.linspace(-2, 2, 13)[:, None]
     assert inside.diagnose(x).to_json() == outside.diagnose(x).to_json()
     key = jax.random.key(0)
-    same(inside.distribution.draw(key, 5), outside.distribution.draw(key, 5))
+    assert_same(inside.distribution.draw(key, 5), outside.distribution.draw(key, 5))
 
 
 def test_moments_are_those_of_the_draws() -> None:
@@ -149,7 +149,7 @@ def test_priors_are_the_same() -> None:
     for correlations in (None, "low-rank", "none"):
         one, other = (p.as_prior(correlations).density for p in (inside, outside))
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)):
-            same(a, b)
+            assert_same(a, b)
 
 
 def test_arviz_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,8 +158,8 @@ def test_arviz_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "SHARE", 0.0)  # the values go to files, too
     one, other = inside.to_arviz(), outside.to_arviz()
     for path in inside.target.paths:
-        same(one["posterior"][path], other["posterior"][path])
-    same(one["sample_stats"]["lp"], other["sample_stats"]["lp"])
+        assert_same(one["posterior"][path], other["posterior"][path])
+    assert_same(one["sample_stats"]["lp"], other["sample_stats"]["lp"])
 
 
 # -- files ----------------------------------------------------------------------------------------
@@ -179,12 +179,12 @@ def test_a_saved_posterior_is_the_same_file_and_stays_in_it(
     assert isinstance(mapped.distribution, SpooledDraws)
     x = np.linspace(-1, 1, 9)[:, None]
     for posterior in (loaded, mapped):
-        same(posterior.distribution.theta, inside.distribution.theta)
-        same(posterior.predict(x).sd, inside.predict(x).sd)
-        same(posterior.history.log_joint, inside.history.log_joint)
+        assert_same(posterior.distribution.theta, inside.distribution.theta)
+        assert_same(posterior.predict(x).sd, inside.predict(x).sd)
+        assert_same(posterior.history.log_joint, inside.history.log_joint)
     # Saved over its own file: the draws are still read from the old one, then from the new.
     again = mapped.save(other)
-    same(mapped.distribution.theta, inside.distribution.theta)
+    assert_same(mapped.distribution.theta, inside.distribution.theta)
     assert again.read_bytes() == one.read_bytes()
 
 
@@ -193,7 +193,7 @@ def test_other_libraries_read_the_file(tmp_path: Path) -> None:
 
     _, outside = both(MODELS["normal"])
     found = load_file(outside.save(tmp_path / "p"))
-    same(found["theta"], outside.distribution.theta)
+    assert_same(found["theta"], outside.distribution.theta)
     assert set(found) == {"theta", "history.log_joint"}
 
 
@@ -208,7 +208,7 @@ def test_arrays_of_every_dtype_and_shape_are_written(tmp_path: Path) -> None:
     found = load_file(path)
     for name, array in given.items():
         assert found[name].dtype == array.dtype
-        same(found[name], array)
+        assert_same(found[name], array)
 
 
 @pytest.mark.parametrize("fault", ["altered", "not finite", "cut"])
@@ -253,8 +253,8 @@ def test_temporary_files_go_with_their_draws_and_others_stay(tmp_path: Path) -> 
     del temporary, named
     gc.collect()
     assert [path.exists() for path in paths] == [False, True]
-    same(mapped, theta)
-    same(np.load(paths[1]), theta)
+    assert_same(mapped, theta)
+    assert_same(np.load(paths[1]), theta)
     array = scratch((3, 4), np.float32)
     array[:] = 1
     part = array[1:, 2:]

@@ -96,7 +96,7 @@ POSTERIORS = {p.__name__: p for p in (narrow_gaussian, logistic_regression, regr
 # -- the check ------------------------------------------------------------------------------------
 
 
-def check(known: Known, method: Any, seed: int, comparisons: int) -> None:
+def assert_exact(known: Known, method: Any, seed: int, comparisons: int) -> None:
     """r-hat, effective sample size, and every mean and variance within its Monte Carlo error.
 
     Args:
@@ -106,10 +106,10 @@ def check(known: Known, method: Any, seed: int, comparisons: int) -> None:
     draws = known.draws(posterior)
     assert rhat(draws).max() < 1.01
     assert ess_bulk(draws).min() >= ENOUGH, ess_bulk(draws)
-    agree(draws, known, comparisons)
+    assert_moments(draws, known, comparisons)
 
 
-def agree(draws: np.ndarray, known: Known, comparisons: int) -> None:
+def assert_moments(draws: np.ndarray, known: Known, comparisons: int) -> None:
     squares = (draws - known.mean) ** 2
     for values, truth in ((draws, known.mean), (squares, known.var)):
         z = (values.mean(axis=(0, 1)) - truth) / mcse_mean(values)
@@ -138,7 +138,7 @@ def test_means_and_variances(posterior: str, name: str) -> None:
     method = METHODS[name](DRAWS.get((posterior, name), 6_000))
     comparisons = 2 * known.mean.size * len(SEEDS)
     for seed in SEEDS:
-        check(known, method, seed, comparisons)
+        assert_exact(known, method, seed, comparisons)
 
 
 # -- faults ---------------------------------------------------------------------------------------
@@ -215,14 +215,14 @@ def fresh_compilations() -> Iterator[None]:
 LOOSE = po.HMC(leapfrogs=6, target_acceptance=0.6, draws=10_000)
 
 
-def check_one() -> None:
+def assert_one_exact() -> None:
     known = regression()
-    check(known, LOOSE, 0, 2 * known.mean.size)
+    assert_exact(known, LOOSE, 0, 2 * known.mean.size)
 
 
 @pytest.mark.usefixtures("fresh_compilations")
 def test_the_check_passes_without_a_fault() -> None:
-    check_one()
+    assert_one_exact()
 
 
 @pytest.mark.usefixtures("fresh_compilations")
@@ -234,4 +234,4 @@ def test_the_check_passes_without_a_fault() -> None:
 def test_faults_are_caught(fault: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     fault(monkeypatch)
     with pytest.raises(AssertionError):
-        check_one()
+        assert_one_exact()

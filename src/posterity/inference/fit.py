@@ -12,23 +12,19 @@ import numpy as np
 
 from posterity.cache import use_compilation_cache
 from posterity.collector import paused_collection
-from posterity.data.arguments import Arguments, as_arguments
-from posterity.data.batches import Batches, as_batches
-from posterity.diagnostics import Code, Result
+from posterity.data.arguments import as_arguments
+from posterity.data.batches import as_batches
 from posterity.inference.checks import check_counts
 from posterity.inference.hopeless import blame, origin
-from posterity.inference.keeping import Folder, Keeping, keeping
+from posterity.inference.keeping import Folder, keeping
 from posterity.inference.method import AbstractMethod
 from posterity.inference.progress import Bar
 from posterity.inference.run import run
 from posterity.inference.start import Init, start_points
 from posterity.inference.watching import Finished, Peek, Watcher
+from posterity.inference.wrap import wrap
 from posterity.model import Model
-from posterity.posterior.diagnose import diagnose_fit
-from posterity.posterior.distributions import AbstractDraws
-from posterity.posterior.history import History
 from posterity.posterior.posterior import Posterior
-from posterity.posterior.spooled import SpooledDraws
 from posterity.program_target import ProgramTarget
 from posterity.programs import ProgramModel
 from posterity.target import Target
@@ -92,6 +88,7 @@ def fit(
         raise TypeError(
             f"method: expected a method such as po.ADVI(), got {type(method).__name__}."
         )
+    # Said before a method in place of `init` is replaced by the starts that it finds.
     start = origin(init, seed)
     if isinstance(init, AbstractMethod):
         init = _members(model, data, init, method.chains, seed)
@@ -104,11 +101,11 @@ def fit(
         )
     began = time.perf_counter()
 
-    def wrap(finished: Finished, last: bool = False) -> Posterior:
+    def posterior_of(finished: Finished, last: bool = False) -> Posterior:
         seconds = time.perf_counter() - began
-        return _wrap(method, target, batches, finished, seed, seconds, last, kept)
+        return wrap(method, target, batches, finished, seed, seconds, last, kept)
 
-    peek = _peek(every, call, wrap)
+    peek = _peek(every, call, posterior_of)
     watcher = _watcher(method, progress)
     kept = keeping(method, target.size, spool)
     useless = False
@@ -125,7 +122,7 @@ def fit(
         if kept:  # draws of any use that are in a folder stay there
             kept.give_up(useless=useless)
         raise
-    return wrap(finished, last=True)
+    return posterior_of(finished, last=True)
 
 
 def _members(
@@ -182,14 +179,14 @@ def _refuse_net_settings(method: AbstractMethod) -> None:
 def _peek(
     every: int | None,
     call: Callable[[Posterior], object] | None,
-    wrap: Callable[[Finished], Posterior],
+    posterior_of: Callable[[Finished], Posterior],
 ) -> Peek | None:
     check_counts("fit", every=every)
     if (every is None) != (call is None):
         raise ValueError("fit: every and call go together; give both or neither.")
     if every is None or call is None:
         return None
-    return Peek(every, lambda finished: call(wrap(finished)))
+    return Peek(every, lambda finished: call(posterior_of(finished)))
 
 
 def _refuse_unlearned(method: AbstractMethod, target: Target) -> None:
@@ -212,109 +209,3 @@ def _hopeless(finished: Finished) -> bool:
     # A chain may give up before another has made its first step.
     begun = bool(finished.steps) or finished.lost
     return begun and not any(s.info["ok"].any() for s in finished.stretches)
-
-
-def _wrap(
-    method: AbstractMethod,
-    target: Any,
-    batches: Batches | Arguments,
-    finished: Finished,
-    seed: int,
-    seconds: float,
-    last: bool,
-    keeping: Keeping | None,
-) -> Posterior:
-    """The posterior of a run; chains are diagnosed at its `last` only, not at every look."""
-    history, draws = _history(method, finished)
-    report = method.report(target)
-    numbers = method.numbers(finished.state, finished.memory)
-    if numbers is not None:
-        report["learned"] = {
-            slot.name: float(slot.constrain(number)) for slot, number in zip(target.slots, numbers)
-        }
-        target = target.at(numbers)
-    distribution = (
-        draws  # in a file
-        if isinstance(draws, SpooledDraws)
-        else method.finish(target, finished.state, draws, finished.memory)
-    )
-    advice = method.advice(target, history.fields, finished.memory) if history.fields else []
-    settings = {
-        "method": type(method).__name__,
-        **{name: _plain(value) for name, value in vars(method).items()},
-        "seed": int(seed),
-        "steps_made": finished.steps,
-        "seconds": seconds,
-        **report,
-    }
-    diagnostics = None
-    if last and method.collects and isinstance(distribution, AbstractDraws):
-        diagnostics = diagnose_fit(target, distribution, history.fields, batches.full, settings)
-        advice = list(dict.fromkeys([*advice, *diagnostics.advice]))
-    result = _result(method, finished, advice, keeping.note if keeping else "")
-    return Posterior(target, distribution, history, settings, result, diagnostics, method)
-
-
-def _history(
-    method: AbstractMethod, finished: Finished
-) -> tuple[History, np.ndarray | SpooledDraws | None]:
-    """What the kept steps reported, and the kept draws."""
-    kept = [stretch for stretch in finished.stretches if stretch.kept]
-    names = kept[0].info if kept else {}
-    skip = method.warmup if method.collects else 0
-    info = {
-        name: np.concatenate([stretch.info[name] for stretch in kept], axis=1)[:, skip:]
-        for name in names
-    }
-    if method.collects:
-        steps = next(iter(info.values())).shape[1] if info else 0
-        of_result = method.keeps(np.arange(steps))
-        if not of_result.all():
-            info = {name: values[:, of_result] for name, values in info.items()}
-    drawn = [stretch.draws for stretch in kept if stretch.draws is not None]
-    single = not method.collects
-    fields = {name: values[0] if single else values for name, values in info.items()}
-    if len(drawn) < 2:
-        return History(fields), drawn[0] if drawn else None
-    whole = [np.asarray(d.theta if isinstance(d, SpooledDraws) else d) for d in drawn]
-    return History(fields), np.concatenate(whole, axis=1)
-
-
-def _result(method: AbstractMethod, finished: Finished, advice: list[str], where: str) -> Result:
-    failures = sum(int((~stretch.info["ok"]).sum()) for stretch in finished.stretches)
-    warnings = []
-    if method.temperature != 1:
-        what = "drawn at temperature" if method.collects else "the KL was weighted by"
-        warnings.append(
-            f"Tempered: {what} {method.temperature:g}, so this is not the Bayesian posterior of "
-            "the model."
-        )
-    if failures:
-        warnings.append(
-            f"{failures} of {finished.steps} steps were not finite; they were not made, and the "
-            "step size was halved each time. Standardise the data or tighten the priors."
-        )
-    steps = f"{finished.steps:,} steps"
-    if finished.lost:
-        code, message = (
-            Code.FAILED,
-            (
-                f"After {steps} no finite step could be made any more; the last finite state is "
-                "kept. Lower the step size, standardise the data or tighten the priors."
-            ),
-        )
-    elif finished.interrupted:
-        code, message = Code.INTERRUPTED, f"Interrupted after {steps}; what was fitted is kept."
-    elif finished.converged:
-        code, message = Code.CONVERGED, f"Converged after {steps}."
-    else:
-        code, message = Code.COMPLETED, f"All {steps} were made."
-    message = " ".join(filter(None, [message, method.note, where]))
-    return Result(code, message, (*warnings, *advice))
-
-
-def _plain(value: Any) -> Any:
-    """A setting as plain data for files and reports."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return "given by the user"

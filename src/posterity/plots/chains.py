@@ -88,8 +88,8 @@ def ranks(
     """Where the draws of each chain rank among those of all: histograms, which should be flat.
 
     A slope is a chain in another place, a valley or a hill one of another width. Bars end at twice
-    what is expected. The shade is what
-    8 in 10 bars keep to by chance, for as many independent draws as the chains hold.
+    what is expected. The shade is what 8 in 10 bars keep to by chance, for as many independent
+    draws as the chains hold.
 
     Args, Returns, Raises: as `traces`.
 

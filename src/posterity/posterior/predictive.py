@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from posterity.cache import use_compilation_cache
 from posterity.data.batches import as_inputs, as_targets
-from posterity.likelihoods import (
-    AbstractClassLikelihood,
-    AbstractLikelihood,
-    Bernoulli,
-    Categorical,
-)
-from posterity.posterior import stream
+from posterity.likelihoods import AbstractClassLikelihood, AbstractLikelihood, Categorical
+from posterity.posterior import quantiles, refusal, stream
+from posterity.posterior.quantiles import Of
+from posterity.posterior.refusal import Rule
 from posterity.posterior.windows import Source, source_of
 
 if TYPE_CHECKING:
     from posterity.posterior.posterior import Posterior
 
-Of = Literal["y", "mean"]
-Rule = Literal["probability", "median", "entropy", "mutual_information"]
-
-# Each pass over the draws divides a quantile's bracket by POINTS + 1: 5⁹ is about two million.
-POINTS, PASSES = 4, 9
 SMALLEST_PROBABILITY = 1e-30  # that a mean over draws in float32 holds with all its digits
 
 
@@ -131,8 +123,7 @@ class Predictive:
     def entropy(self) -> np.ndarray:
         """Entropy of the predictive class distribution, in nats: (rows,)."""
         self._need_classes("entropy")
-        p = self._by_class
-        return -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1)
+        return refusal.entropy(self.mean)
 
     @property
     def expected_entropy(self) -> np.ndarray:
@@ -187,32 +178,10 @@ class Predictive:
                fill_value=-1)
         """
         self._need_classes("abstain")
-        cutoff = _cutoff(below, above, by)
-        refused = {
-            "probability": lambda: self._by_class.max(1) < cutoff,
-            "median": lambda: ~self._has_candidate(cutoff),
-            "entropy": lambda: self.entropy > cutoff,
-            "mutual_information": lambda: self.mutual_information > cutoff,
-        }[by]()
-        return np.ma.MaskedArray(self.label, mask=refused, fill_value=-1)
-
-    def _has_candidate(self, cutoff: float) -> np.ndarray:
-        """Whether half of the draws or more give some class a probability of `cutoff` or more."""
-        # One pass over the draws; a quantile would take PASSES.
-        under = np.nextafter(self.mean.dtype.type(cutoff), self.mean.dtype.type(-1))
-        points = np.full((*self.mean.shape, 1), under)
-        if self.mean.ndim == 1:
-            over = np.full_like(points, 1 - cutoff)
-            points = np.concatenate([points, over], axis=1)
-        share = stream.cdf(self._source, self._x, points, False)
-        if self.mean.ndim == 1:
-            return np.logical_or(share[:, 0] <= 0.5, share[:, 1] >= 0.5)
-        return np.any(share[..., 0] <= 0.5, axis=1)
-
-    @property
-    def _by_class(self) -> np.ndarray:
-        """Probabilities of all classes, (rows, K) for Bernoulli too."""
-        return self.mean if self.mean.ndim == 2 else np.stack([1 - self.mean, self.mean], 1)
+        cutoff = refusal.cutoff_of(below, above, by)
+        given = self.mean, self._expected_entropy, self._source, self._x
+        mask = refusal.refused(by, cutoff, *given)
+        return np.ma.MaskedArray(self.label, mask=mask, fill_value=-1)
 
     # -- quantiles --------------------------------------------------------------------------------
 
@@ -232,11 +201,11 @@ class Predictive:
         Raises:
             ValueError: a probability out of range, or ``of="y"`` for classes.
         """
-        levels = np.atleast_1d(np.asarray(q, float))
-        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
-            raise ValueError(f"q: probabilities must lie between 0 and 1, not {q!r}.")
-        of = self._resolve(of)
-        found = np.stack([self._solve(level, of) for level in levels])
+        levels = quantiles.levels_of(q)
+        of = quantiles.resolve(of, self.kind)
+        mean, sd = self._unscaled(of)
+        found = quantiles.solve(self._source, self._x, levels, mean, sd, of)
+        found = (self._loc + self._scale * found).astype(mean.dtype)
         return found if np.ndim(q) else found[0]
 
     def interval(self, p: float = 0.9, *, of: Of | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -251,41 +220,14 @@ class Predictive:
         lower, upper = self.quantile([(1 - p) / 2, (1 + p) / 2], of=of)
         return lower, upper
 
-    def _resolve(self, of: Of | None) -> Of:
-        classes = self._likelihood.kind == "classification"
-        if of is None:
-            return "mean" if classes else "y"
-        if of not in ("y", "mean"):
-            raise ValueError(f'of: must be "y" or "mean", not {of!r}.')
-        if classes and of == "y":
-            raise ValueError('of: a label has no quantiles; use of="mean" for its probability.')
-        return of
-
-    def _solve(self, q: float, of: Of) -> np.ndarray:
-        """Bracket by Cantelli's inequality, then narrow the bracket by passes over the draws."""
-        mean, epistemic, total = self._unscaled()
-        sd = np.sqrt(total if of == "y" else epistemic)
-        lower = mean - sd * np.sqrt((1 - q) / q) * 1.001
-        upper = mean + sd * np.sqrt(q / (1 - q)) * 1.001
-        for _ in range(PASSES):
-            # The bracket must hold the very numbers at which the CDF was computed.
-            grid = np.linspace(lower, upper, POINTS + 2, axis=-1).astype(mean.dtype)
-            below = stream.cdf(self._source, self._x, grid[..., 1:-1], of == "y") < q
-            cell = below.sum(-1, keepdims=True)
-            lower = np.take_along_axis(grid, cell, -1)[..., 0]
-            upper = np.take_along_axis(grid, cell + 1, -1)[..., 0]
-        if of == "y" and self._likelihood.kind == "count":
-            return np.floor(upper)
-        return (self._loc + self._scale * (lower + upper) / 2).astype(mean.dtype)
-
-    def _unscaled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean, epistemic and total variance by element of `mean`, in the model's own units."""
-        if self._likelihood.kind == "classification" and self.mean.ndim == 2:
+    def _unscaled(self, of: Of) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and sd by element of `mean`, in the model's own units."""
+        if self.kind == "classification" and self.mean.ndim == 2:
+            # Of each class: `epistemic` is their sum.
             found = stream.moments(self._source, self._x)
-            epistemic = found.m2 / self.draws
-            return found.mean, epistemic, found.var + epistemic
-        mean = (self.mean - self._loc) / self._scale
-        return mean, self.epistemic / self._scale**2, self.total / self._scale**2
+            return found.mean, np.sqrt(found.m2 / self.draws)
+        var = self.total if of == "y" else self.epistemic
+        return (self.mean - self._loc) / self._scale, np.sqrt(var / self._scale**2)
 
     # -- densities and draws ----------------------------------------------------------------------
 
@@ -383,26 +325,6 @@ class Predictive:
             )
 
 
-def _cutoff(below: float | None, above: float | None, by: Rule) -> float:
-    """The one cutoff of rule `by`, checked."""
-    if by not in get_args(Rule):
-        raise ValueError(f"by: expected one of {', '.join(get_args(Rule))}, not {by!r}.")
-    rising = by in ("entropy", "mutual_information")
-    cutoff, other = (above, below) if rising else (below, above)
-    needed, excess = ("above", "below") if rising else ("below", "above")
-    if cutoff is None or other is not None:
-        given = "" if other is None else f", not {excess}={other!r}"
-        raise ValueError(
-            f'abstain: by="{by}" refuses what is {needed} a cutoff; give {needed}={given}.'
-        )
-    if rising and not 0 <= cutoff < np.inf:
-        raise ValueError(f"above: must be from 0, in nats, not {cutoff!r}.")
-    if not rising and not 0 < cutoff <= 1:
-        raise ValueError(f"below: must be a probability above 0, not {cutoff!r}.")
-    return float(cutoff)
-
-
 def _add_classes(var: np.ndarray, likelihood: AbstractLikelihood) -> np.ndarray:
     """Variances of one-hot classes added up; Bernoulli has one number for both classes."""
-    several = likelihood.kind == "classification" and not isinstance(likelihood, Bernoulli)
-    return var.sum(-1) if several else var
+    return var.sum(-1) if likelihood.kind == "classification" and var.ndim > 1 else var

@@ -1,4 +1,4 @@
-"""Refusals against the rules written out over raw draws, and parts of a prediction."""
+"""Refusals against the rules written out over raw draws."""
 
 from __future__ import annotations
 
@@ -104,16 +104,3 @@ def test_numbers_have_no_labels_to_refuse():
     pred = posterior_of(linear(po.likelihoods.Normal(0.1)), draws_of([[1.0]])).predict(X)
     with pytest.raises(AttributeError, match="abstain is for class labels"):
         pred.abstain(below=0.2)
-
-
-@pytest.mark.parametrize("pred", [MULTI, BINARY], ids=["multi", "binary"])
-@pytest.mark.parametrize(
-    "rows", [[5, 1, 5], slice(3), np.arange(60) % 20 == 0, 7], ids=["list", "slice", "mask", "one"]
-)
-def test_some_rows_of_a_prediction_are_the_prediction_of_these_rows(pred, rows):
-    part, kept = pred.take(rows), np.atleast_1d(np.arange(60)[rows])
-    for name in ("mean", "aleatoric", "epistemic", "entropy", "mutual_information", "label"):
-        np.testing.assert_array_equal(getattr(part, name), getattr(pred, name)[kept])
-    np.testing.assert_allclose(part.raw(), pred.raw()[:, kept], rtol=1e-6)
-    y = np.arange(60) % 2
-    np.testing.assert_allclose(part.log_prob(y[kept]), pred.log_prob(y)[kept], rtol=1e-5)
