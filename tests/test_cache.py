@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import platformdirs
 import pytest
 
-from posterity.cache import VARIABLE, cache_folder
+from posterity import cache
+from posterity.cache import VARIABLE, cache_folder, quick_jit
 
 
 @pytest.mark.parametrize("word", ["off", "OFF", "0", "no", "False"])
@@ -32,6 +34,16 @@ def test_by_default_it_is_in_the_users_cache(monkeypatch, value):
         monkeypatch.setenv(VARIABLE, value)
     folder = cache_folder()
     assert folder.parent == Path(platformdirs.user_cache_dir("posterity"))
+
+
+def test_options_that_xla_has_dropped_cost_no_more_than_time(monkeypatch):
+    monkeypatch.setattr(cache, "QUICK", {"xla_no_such_option": True})
+    assert float(quick_jit(lambda x: 2 * x)(np.float32(3))) == 6
+
+
+def test_other_errors_of_quick_code_are_raised():
+    with pytest.raises(TypeError, match="matmul|dot_general"):
+        quick_jit(lambda x: x @ x)(np.zeros((2, 3), np.float32))
 
 
 JOB = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,24 @@ import jax
 import platformdirs
 
 VARIABLE = "POSTERITY_CACHE"
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 def quick_jit(function: Callable) -> Any:
     """Compile `function` fast rather than well: for what runs once, before a loop begins."""
-    options: Any = {"compiler_options": {"xla_backend_optimization_level": 0}}
-    return eqx.filter_jit(function, **options)
+    quick = eqx.filter_jit(function, compiler_options=QUICK)  # type: ignore[call-overload]
+    plain = eqx.filter_jit(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return quick(*args, **kwargs)
+        except jax.errors.JaxRuntimeError as error:
+            if "compile option" not in str(error):  # XLA's options come and go
+                raise
+            return plain(*args, **kwargs)
+
+    return call
 
 
 def cache_folder() -> Path | None:

@@ -182,7 +182,9 @@ def as_batches(
         batch_size = None if all_rows else int(batch_size)
     columns = features_first and batch_size is None and x.ndim == 2
     x = np.ascontiguousarray(x.T) if columns else x
-    return Batches(jnp.asarray(x), jnp.asarray(y), batch_size, columns, replacement)
+    # jnp.asarray would compile a copy first.
+    x, y = jax.device_put((x, y), may_alias=False)
+    return Batches(x, y, batch_size, columns, replacement)
 
 
 def as_inputs(x: Any, name: str = "x") -> np.ndarray:

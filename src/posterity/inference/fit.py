@@ -14,6 +14,7 @@ from posterity.cache import use_compilation_cache
 from posterity.collector import paused_collection
 from posterity.data.arguments import as_arguments
 from posterity.data.batches import as_batches
+from posterity.inference.ahead import Ahead
 from posterity.inference.checks import check_counts
 from posterity.inference.hopeless import blame, origin
 from posterity.inference.keeping import Folder, keeping
@@ -96,6 +97,7 @@ def fit(
     with paused_collection():
         target, batches = _prepare(model, data, method)
         _refuse_unlearned(method, target)
+        ahead = Ahead(method, target, batches)
         keys, thetas = start_points(
             init, target, seed, range(method.chains), method.start_count(target)
         )
@@ -110,7 +112,7 @@ def fit(
     kept = keeping(method, target.size, spool)
     useless = False
     try:
-        finished = run(method, target, batches, keys, thetas, watcher, peek, kept)
+        finished = run(method, target, batches, keys, thetas, watcher, peek, kept, ahead)
         useless = _hopeless(finished)
         if useless:
             raise ValueError(

@@ -12,6 +12,7 @@ import jax
 
 from posterity.collector import paused_collection
 from posterity.data.batches import Batches
+from posterity.inference.ahead import Ahead
 from posterity.inference.interrupt import Interrupt
 from posterity.inference.keeping import Keeping, keeping
 from posterity.inference.loop import prepare
@@ -30,12 +31,14 @@ def run(
     watcher: Watcher,
     peek: Peek | None = None,
     kept: Keeping | None = None,
+    ahead: Ahead | None = None,
 ) -> Finished:
     """Run `method` from its starts to its end, its convergence, an interruption or failure.
 
     Args:
         method, target, batches: what runs. keys, thetas: of `start_points`. watcher: is told how
-            it goes. peek: looks on. kept: room for the draws; None for memory.
+            it goes. peek: looks on. kept: room for the draws; None for memory. ahead: the loop,
+            being compiled; None to compile it at the first dispatch.
     """
     with paused_collection():
         loop, states = prepare(method, target, batches, keys, thetas)
@@ -47,6 +50,8 @@ def run(
     try:
         with Interrupt() as interrupt:
             review = method.review(target, states, stretches, None)
+            if ahead:
+                ahead.wait()
             while review.steps > 0 and not interrupt.asked:
                 memory = review.memory
                 # Two arguments must not be one buffer, as both are given away.

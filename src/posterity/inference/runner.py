@@ -54,7 +54,7 @@ class Runner:
         self.failures = 0
         self.lost = False
         self.told = False  # by the peek to end
-        self.apart = method.apart and jax.default_backend() == "cpu"
+        self.apart = runs_apart(method)
 
     def stretch(
         self, loop: Loop, review: Review, interrupt: Interrupt, done: list[Stretch]
@@ -164,6 +164,11 @@ class Runner:
         also = {name: recent(name) for name in self.method.also}
         steps = sum(lane.made for lane in lanes) // len(lanes)
         self.watcher.update(steps, recent(self.method.figure), self.failures, also)
+
+
+def runs_apart(method: AbstractMethod) -> bool:
+    """Whether each chain of a method is a lane of its own here."""
+    return method.apart and jax.default_backend() == "cpu"
 
 
 def _cores() -> int:
