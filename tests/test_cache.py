@@ -42,7 +42,7 @@ def test_options_that_xla_has_dropped_cost_no_more_than_time(monkeypatch):
 
 
 def test_other_errors_of_quick_code_are_raised():
-    with pytest.raises(TypeError, match="matmul|dot_general"):
+    with pytest.raises(TypeError, match=r"matmul|dot_general"):
         quick_jit(lambda x: x @ x)(np.zeros((2, 3), np.float32))
 
 

@@ -188,6 +188,10 @@ def test_chains_that_stand_still_can_be_drawn():
     assert all("r-hat –" in title for title in (*titles(traces), *titles(ranks)))
     assert all("bulk ESS –" in title for title in titles(lags))
     assert [patch.get_data().values.argmax() for patch in energy.patches] == [15] * 4  # of 31
+    assert "chain 1: –" in energy.texts[0].get_text()
+    for ax in ranks.axes:  # equal draws have equal ranks: no chain is above another
+        one, other = (patch.get_data() for patch in ax.patches[:2])
+        np.testing.assert_allclose(one.values - one.baseline, other.values - other.baseline)
     for figure in (traces, ranks, lags, energy.figure):
         assert np.isfinite(numbers(figure)).all()
 

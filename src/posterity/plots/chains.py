@@ -207,7 +207,7 @@ def energy(posterior: Posterior, *, ax: Axes | None = None) -> Axes:
         hue = style.colour(number)
         ax.stairs(heights, edges, fill=True, color=hue, alpha=0.25)
         ax.stairs(heights, edges, color=hue, linewidth=1.3, label=name)
-    said = [f"chain {n + 1}: {value:.2f}" for n, value in enumerate(figures.bfmi(values))]
+    said = [f"chain {n + 1}: {_said(value, '.2f')}" for n, value in enumerate(figures.bfmi(values))]
     more = f"\n… and {len(said) - 8} more" if len(said) > 8 else ""
     words: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 8.5, "color": style.INK}
     ax.text(0.98, 0.97, "\n".join(["E-BFMI", *said[:8]]) + more, transform=ax.transAxes, **words)
@@ -293,10 +293,9 @@ def _chosen(quantities: Quantities, most: int) -> list[tuple[str, np.ndarray, An
 def _rank_counts(values: np.ndarray) -> tuple[np.ndarray, float]:
     """How many draws of each chain are in each bin of the ranks, and how many are expected."""
     chains, draws = values.shape
-    place = np.empty(values.size)
-    place[np.argsort(values, axis=None, kind="stable")] = (
-        np.arange(values.size) + 0.5
-    ) / values.size
+    # What is equal has the mean of its ranks: chains that stand at one place are in one bin.
+    _, which, ties = np.unique(values, return_inverse=True, return_counts=True)
+    place = ((np.cumsum(ties) - ties / 2) / values.size)[which]
     bins = int(np.clip(draws // 10, 4, MOST_BINS))
     counts = [np.histogram(chain, bins, (0, 1))[0] for chain in place.reshape(chains, draws)]
     return np.array(counts), draws / bins
