@@ -155,12 +155,12 @@ class Target(AbstractTarget):
         """The named, constrained parameters that θ stands for."""
         pieces = [block.constrain(theta)[0].ravel() for block in self.blocks]
         constrained = pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
-        values, start = {}, 0
-        for parameter in self.parameters:
-            stop = start + int(np.prod(parameter.shape))
-            values[parameter.path] = constrained[start:stop].reshape(parameter.shape)
-            start = stop
-        return values
+        # Not slices: the gradient of a split is one concatenation, of slices a sum of padded ones.
+        sizes = [int(np.prod(parameter.shape)) for parameter in self.parameters]
+        return {
+            parameter.path: piece.reshape(parameter.shape)
+            for parameter, piece in zip(self.parameters, jax.lax.split(constrained, sizes))
+        }
 
     def unconstrain(self, params: Mapping[str, Any]) -> jax.Array:
         """θ from named, constrained parameters; the inverse of `constrain`.

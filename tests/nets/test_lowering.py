@@ -257,6 +257,43 @@ def test_a_net_and_its_gradient() -> None:
     assert not names(jax.grad(loss(lowered(net))), params, x) & SLOW
 
 
+FLAT = {
+    "as it is": lambda h: h,
+    "activation": lambda h: jax.nn.gelu(jnp.tanh(h)) + jax.nn.leaky_relu(h),
+    "by features": lambda h: h * normal(5, *h.shape) + normal(6, 1, h.shape[1]),
+    "by rows": lambda h: h / (2 + normal(5, h.shape[0], 1) ** 2) - 0.3,
+    "with itself": lambda h: h * jnp.where(h > 0, h, -2.0 * h),
+    "normalised": lambda h: h / jnp.sqrt(1 + jnp.sum(h**2, axis=1, keepdims=True)),
+}
+
+
+@pytest.mark.parametrize("layout", [NHWC, NCHW], ids=["rows-last", "channels-first"])
+@pytest.mark.parametrize("name", FLAT)
+def test_a_dense_layer_takes_features_as_they_are_kept(name: str, layout: Any) -> None:
+    shapes = {NHWC: ((4, 6, 5, 2), (3, 3, 2, 7)), NCHW: ((4, 2, 6, 5), (7, 2, 3, 3))}[layout]
+
+    def net(x: jax.Array, kernel: jax.Array, w: jax.Array, v: jax.Array) -> jax.Array:
+        h = jax.nn.relu(lax.conv_general_dilated(x, kernel, (1, 1), "SAME", None, None, layout))
+        h = FLAT[name](h.reshape(h.shape[0], -1))
+        return h @ w + (v @ h.T).T
+
+    sizes = ((4, 3), (210, 3), (3, 210))
+    x, kernel, w, v = (normal(i, *s) for i, s in enumerate((*shapes, *sizes[1:])))
+    same_with_derivatives(net, x, kernel, w, v)
+
+
+def test_the_weights_are_turned_and_not_the_features() -> None:
+    def net(x: jax.Array, kernel: jax.Array, w: jax.Array) -> jax.Array:
+        h = jax.nn.relu(lax.conv_general_dilated(x, kernel, (1, 1), "SAME", None, None, NHWC))
+        return h.reshape(h.shape[0], -1) @ w
+
+    args = normal(0, 4, 6, 5, 2), normal(1, 3, 3, 2, 7), normal(2, 210, 3)
+    *_, product, turned = jax.make_jaxpr(lowered(net))(*args).eqns
+    assert product.primitive.name == "dot_general"
+    assert product.params["dimension_numbers"] == (((0,), (0,)), ((), ()))
+    assert turned.primitive.name == "transpose"
+
+
 def test_gradient_of_the_data_is_not_computed() -> None:
     params, x = net_params(), normal(5, *IMAGES)
     jaxpr = str(jax.make_jaxpr(jax.grad(loss(lowered(net))))(params, x))

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from posterity.inference.checks import check_fraction, check_positive
+from posterity.inference.noise import normal
 from posterity.inference.sgmcmc.learning import Learning
-from posterity.inference.sgmcmc.noise import normal
 from posterity.inference.sgmcmc.schedules import CONSTANT, AbstractSchedule
 from posterity.inference.sgmcmc.stochastic import StochasticInfo
 from posterity.inference.sgmcmc.underdamped import AbstractUnderdamped, UnderdampedState

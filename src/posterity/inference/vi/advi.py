@@ -23,7 +23,7 @@ from posterity.inference.vi.estimators import (
     plan,
 )
 from posterity.inference.vi.families import AbstractFamily, as_family
-from posterity.inference.vi.noise import held, quick_key
+from posterity.inference.vi.noise import held, normals, once_of
 from posterity.inference.vi.objectives import KL, KLS, draw, kl
 from posterity.posterior.distributions import AbstractDensity
 from posterity.target import Batch, Target
@@ -175,7 +175,7 @@ class ADVI(AbstractMethod):
         at, length, highest, size = state.clock
         warm = jnp.minimum((at + 1) / (self.kl_warmup * length), 1.0) if self.kl_warmup else 1.0
 
-        once = (at >= 0).astype(jnp.int32)
+        once = once_of(at, target.size)
 
         def loss(phi: Phi) -> tuple[jax.Array, jax.Array]:
             here = target if phi.numbers is None else target.at(phi.numbers)
@@ -198,20 +198,17 @@ class ADVI(AbstractMethod):
         return state, ADVIInfo(elbo, jnp.abs(size), ok)
 
     def _terms(
-        self, key: jax.Array, target: Target, phi: Any, batch: Batch, once: jax.Array
+        self, key: jax.Array, target: Target, phi: Any, batch: Batch, once: Any
     ) -> tuple[jax.Array, jax.Array]:
         """The expected log likelihood, scaled, and the KL: both estimated with one set of draws."""
         family, chosen = as_family(self.family), plan(target, self.estimator)
         different = self.draws // 2 if self.antithetic else self.draws
-        width = family.noise_size(target.size)
-        noise = jax.random.normal(quick_key(key), (different, width), target.dtype)
+        shape = different, family.noise_size(target.size)
+        noise = normals(key, shape, target.dtype, once)
         if self.antithetic:
             noise = jnp.concatenate([noise, -noise])
-        thetas, log_q = draw(family, phi, noise, self.kl)
-        large = target.size > SMALL  # a small net's loop would pay more for it than it gains
-        each = self._per_example(chosen, key, different, batch, once if large else None)
-        if large:
-            thetas, each = jax.tree.map(lambda leaf: held(leaf, once), (thetas, each))
+        thetas, log_q = held(lambda phi, noise: draw(family, phi, noise, self.kl), once, phi, noise)
+        each = self._per_example(chosen, key, different, batch, once)
 
         def expected(theta: jax.Array, each: Any) -> jax.Array:
             moments = family.mean_and_sd(phi) if each is not None else (theta, theta)

@@ -13,7 +13,7 @@ import numpy as np
 from posterity.inference.checks import check_counts, check_positive
 from posterity.inference.method import AbstractMethod, Review, Stretch
 from posterity.inference.normal_prior import NormalPrior
-from posterity.inference.vi.noise import quick_key
+from posterity.inference.vi.noise import normals, once_of
 from posterity.inference.vi.objectives import closed_kl
 from posterity.posterior.distributions import Gaussian
 from posterity.target import Batch, Target
@@ -138,7 +138,7 @@ class IVON(AbstractMethod):
         prior = NormalPrior.of(target, state.mean)
         at, length, shrink, left = state.clock
         sd = 1 / jnp.sqrt(state.precision)
-        noise = self._noise(key, sd)
+        noise = self._noise(key, sd, once_of(at, target.size))
         thetas = state.mean + sd * noise
         (log_likelihood, gradient, curvature) = _expectations(target, prior, thetas, noise, batch)
         elbo = target.elbo(log_likelihood, closed_kl(target, state.mean, sd, thetas))
@@ -187,11 +187,11 @@ class IVON(AbstractMethod):
             return self.step_size
         return min(1.0, math.sqrt(40 / target.size))
 
-    def _noise(self, key: jax.Array, like: jax.Array) -> jax.Array:
+    def _noise(self, key: jax.Array, like: jax.Array, once: Any) -> jax.Array:
         """ε of all draws (draws, D), in pairs (ε, −ε) where their number is even."""
         pairs, odd = divmod(self.draws, 2)
         shape = (self.draws if odd else pairs, like.size)
-        noise = jax.random.normal(quick_key(key), shape, like.dtype)
+        noise = normals(key, shape, like.dtype, once)
         return noise if odd else jnp.concatenate([noise, -noise])
 
     # -- several starts ---------------------------------------------------------------------------

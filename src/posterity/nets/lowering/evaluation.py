@@ -15,13 +15,27 @@ from jax.extend.core import primitives
 
 from posterity.nets.convolves import convolves, held
 from posterity.nets.lowering.convolution import convolution
-from posterity.nets.lowering.layouts import ELEMENTWISE, Spread, elementwise, plain_of
+from posterity.nets.lowering.dense import dense
+from posterity.nets.lowering.layouts import (
+    ELEMENTWISE,
+    POINTWISE,
+    Spread,
+    as_operands,
+    elementwise,
+    merging,
+    plain_of,
+)
 from posterity.nets.lowering.pooling import max_pooling, sum_pooling
 
 RULES: dict[Any, Callable[..., Any]] = {
     primitives.conv_general_dilated_p: convolution,
     primitives.reduce_window_max_p: max_pooling,
     primitives.reduce_window_sum_p: sum_pooling,
+}
+# What may follow them, where it would otherwise turn a value back.
+FOLLOWING: dict[Any, Callable[..., Any]] = {
+    primitives.reshape_p: merging,
+    primitives.dot_general_p: dense,
 }
 
 
@@ -125,15 +139,16 @@ def _run(jaxpr: Any, values: Sequence[Any]) -> list[Any]:
 
 def _evaluate(equation: Any, values: list[Any]) -> Sequence[Any]:
     primitive, params = equation.primitive, equation.params
+    made = None
     if primitive in RULES:
         made = RULES[primitive](*values, params)
-        if made is not None:
-            return [made]
-    if primitive in ELEMENTWISE:
+    elif primitive in FOLLOWING:
+        made = FOLLOWING[primitive](*values, params)
+    elif primitive in ELEMENTWISE:
         made = elementwise(primitive, values, params)
-        if made is not None:
-            return [made]
-    values = [plain_of(value) for value in values]
+    if made is not None:
+        return [made]
+    kept, values = values, [plain_of(value) for value in values]
     if primitive is lax.broadcast_in_dim_p and jnp.ndim(values[0]) and params["sharding"] is None:
         return [Spread(values[0], params["broadcast_dimensions"], params["shape"])]
 
@@ -144,7 +159,19 @@ def _evaluate(equation: Any, values: list[Any]) -> Sequence[Any]:
 
     if primitive in HOLDERS and any(map(convolves, held(equation))):
         return HOLDERS[primitive](values, params, bind)
-    return bind(*values)
+    made = bind(*values)
+    return as_operands(made, kept) if _is_pointwise(equation) else made
+
+
+def _is_pointwise(equation: Any) -> bool:
+    """Whether every result has an element for each element of the operands, and of that alone."""
+    if equation.primitive in POINTWISE:
+        return True
+    inside = held(equation)
+    calls = (primitives.jit_p, primitives.custom_jvp_call_p, primitives.custom_vjp_call_p)
+    return equation.primitive in calls and all(
+        _is_pointwise(inner) for jaxpr in inside for inner in getattr(jaxpr, "jaxpr", jaxpr).eqns
+    )
 
 
 def lowered(function: Callable[..., Any]) -> Callable[..., Any]:

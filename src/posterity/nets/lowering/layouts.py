@@ -5,6 +5,7 @@ So nothing is copied between a convolution and what follows it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -37,6 +38,27 @@ class Turned(NamedTuple):
         return self.array if order == self.order else self.plain.transpose(order)
 
 
+class Merged(NamedTuple):
+    """(rows, features), of which the features are kept as the axes they were merged from."""
+
+    apart: Turned
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The value's."""
+        rows, *rest = self.apart.shape
+        return rows, math.prod(rest)
+
+    @property
+    def plain(self) -> jax.Array:
+        """The value."""
+        return self.apart.plain.reshape(self.shape)
+
+    def turned(self, order: tuple[int, ...]) -> jax.Array:
+        """The value with its axes in this order."""
+        return self.plain.transpose(order)
+
+
 class Spread(NamedTuple):
     """A value not yet broadcast: axis i of `small` is axis `axes[i]` of `shape`."""
 
@@ -63,11 +85,13 @@ class Spread(NamedTuple):
 
 def plain_of(value: Any) -> Any:
     """The value as an array."""
-    return value.plain if isinstance(value, (Turned, Spread)) else value
+    return value.plain if isinstance(value, LAZY) else value
 
 
 def type_of(value: Any) -> jax.ShapeDtypeStruct:
     """Its shape and dtype, without computing it."""
+    if isinstance(value, Merged):
+        return jax.ShapeDtypeStruct(value.shape, value.apart.array.dtype)
     if isinstance(value, Turned):
         return jax.ShapeDtypeStruct(value.shape, value.array.dtype)
     if isinstance(value, Spread):
@@ -77,15 +101,27 @@ def type_of(value: Any) -> jax.ShapeDtypeStruct:
 
 def turned_to(value: Any, order: tuple[int, ...]) -> Any:
     """The value with its axes in this order."""
-    lazy = isinstance(value, (Turned, Spread))
-    return value.turned(order) if lazy else value.transpose(order)
+    return value.turned(order) if isinstance(value, LAZY) else value.transpose(order)
 
 
-def elementwise(primitive: Any, values: Sequence[Any], params: dict[str, Any]) -> Turned | None:
-    """An elementwise operation in the order in which its operands are kept.
+def merging(x: Any, params: dict[str, Any]) -> Merged | None:
+    """A reshape that merges all axes but the first, where these are kept in another order."""
+    if not isinstance(x, Turned) or x.order[-1] != 0 or params["dimensions"] is not None:
+        return None
+    merged = Merged(x)
+    return merged if tuple(params["new_sizes"]) == merged.shape else None
+
+
+def elementwise(primitive: Any, values: Sequence[Any], params: dict[str, Any]) -> Any:
+    """An elementwise operation in the order in which its operands are kept, or None.
 
     So a bias is added where the convolution left its outputs, and its gradient is a sum over them.
     """
+    merged = next((value for value in values if isinstance(value, Merged)), None)
+    if merged is not None:
+        apart = [_apart(value, merged) for value in values]
+        made = elementwise(primitive, apart, params)
+        return None if made is None else Merged(made)
     order = next((v.order for v in values if isinstance(v, Turned)), None)
     if order is None:
         return None
@@ -98,6 +134,31 @@ def elementwise(primitive: Any, values: Sequence[Any], params: dict[str, Any]) -
     return Turned(primitive.bind(*turned, **params), order)
 
 
+def _apart(value: Any, like: Merged) -> Any:
+    """An operand beside `like`, with its features, if it has any, apart as there."""
+    if isinstance(value, Merged):
+        return value.apart
+    shape, value = type_of(value).shape, plain_of(value)
+    if not shape:
+        return value
+    features = like.apart.shape[1:]
+    return value.reshape(shape[0], *(features if shape[1] > 1 else (1,) * len(features)))
+
+
+def as_operands(made: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Results of pointwise operations on `values`, in the order in which the operands are kept.
+
+    What XLA then computes is in that order: a turn after the turn back is none.
+    """
+    like = next((value for value in values if isinstance(value, (Turned, Merged))), None)
+    if like is None or any(jnp.shape(result) != like.shape for result in made):
+        return list(made)
+    if isinstance(like, Turned):
+        return [Turned(result.transpose(like.order), like.order) for result in made]
+    shape, order = like.apart.shape, like.apart.order
+    return [Merged(Turned(result.reshape(shape).transpose(order), order)) for result in made]
+
+
 def _stretched(value: Any, shape: tuple[int, ...]) -> Turned | Spread:
     """`value` with its axes of size one broadcast to `shape`."""
     if isinstance(value, Spread):
@@ -108,3 +169,22 @@ def _stretched(value: Any, shape: tuple[int, ...]) -> Turned | Spread:
 
 
 ELEMENTWISE = (lax.add_p, lax.sub_p, lax.mul_p, lax.div_p, lax.max_p, lax.min_p)
+POINTWISE = frozenset(
+    (
+        *ELEMENTWISE,
+        *(
+            lax.abs_p,
+            lax.neg_p,
+            lax.sign_p,
+            lax.square_p,
+            lax.sqrt_p,
+            lax.rsqrt_p,
+            lax.integer_pow_p,
+        ),
+        *(lax.exp_p, lax.expm1_p, lax.log_p, lax.log1p_p, lax.tanh_p, lax.logistic_p, lax.erf_p),
+        *(lax.pow_p, lax.select_n_p, lax.clamp_p, lax.stop_gradient_p),
+        *(lax.eq_p, lax.ne_p, lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.is_finite_p),
+        *(lax.convert_element_type_p, lax.copy_p),
+    )
+)
+LAZY = (Turned, Merged, Spread)

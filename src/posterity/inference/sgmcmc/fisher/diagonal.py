@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from posterity.inference.noise import normal
 from posterity.inference.sgmcmc.fisher.fisher import AbstractArrayFisher
-from posterity.inference.sgmcmc.noise import normal
 
 
 class Diagonal(AbstractArrayFisher):

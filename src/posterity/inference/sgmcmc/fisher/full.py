@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from posterity.inference.noise import normal
 from posterity.inference.sgmcmc.fisher.fisher import AbstractArrayFisher
-from posterity.inference.sgmcmc.noise import normal
 
 
 class Full(AbstractArrayFisher):

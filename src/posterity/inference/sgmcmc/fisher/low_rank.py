@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from posterity.inference.noise import normal
 from posterity.inference.sgmcmc.fisher.diagonal import diagonal_base
 from posterity.inference.sgmcmc.fisher.fisher import AbstractFisher
-from posterity.inference.sgmcmc.noise import normal
 
 RANK = 16  # leading directions of a low-rank estimate
 

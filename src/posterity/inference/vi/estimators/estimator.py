@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from posterity.inference.vi.estimators.uses import Use, uses
-from posterity.inference.vi.noise import held, quick_key
+from posterity.inference.vi.noise import held, normals, words
 from posterity.target import Batch, Target
 
 Estimator = Literal["shared", "local", "flipout", "local-per-position"]
@@ -99,18 +99,20 @@ def draw_noise(
 ) -> Noise:
     """Noise for every example of a batch, from two calls of the generator.
 
-    Where `once` is given (see `held`), random words are not drawn again for each of their bits.
+    Where `once` is given (see `held`), it is computed once. Signs lie example by example, as do the
+    outputs of convolutions, with which most of them are multiplied.
     """
     sizes = [_sizes(choice) for choice in plan.choices]
-    normals, signs = (sum(size[i] for size in sizes) for i in (0, 1))
-    key_z, key_signs = (quick_key(jax.random.fold_in(key, number)) for number in (1, 2))
-    z = jax.random.normal(key_z, (rows, normals), dtype)
-    bits = jax.random.bits(key_signs, (rows, -(-signs // 32)), jnp.uint32)
-    if once is not None:
-        bits = held(bits, once)
-    each = (bits[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
-    flat = each.reshape(rows, -1)[:, :signs]
-    return Noise(z, 1 - 2 * flat.astype(dtype))
+    count, signs = (sum(size[i] for size in sizes) for i in (0, 1))
+    key_z, key_signs = (jax.random.fold_in(key, number) for number in (1, 2))
+    z = normals(key_z, (rows, count), dtype, once)
+    drawn = words(key_signs, (-(-signs // 32), rows), once)
+
+    def from_bits(drawn: jax.Array) -> jax.Array:
+        each = (drawn[:, None, :] >> jnp.arange(32, dtype=jnp.uint32)[:, None]) & 1
+        return 1 - 2 * each.reshape(-1, rows)[:signs].astype(dtype)
+
+    return Noise(z, held(from_bits, once, drawn).T)
 
 
 def _sizes(choice: Choice) -> tuple[int, int]:
@@ -144,19 +146,19 @@ def expected_log_likelihood(
 
     weights, unknowns = target.split(theta)
     leaves, structure = jax.tree.flatten(weights)
-    pieces = [(p.start, p.stop, p.shape) for p in target.parameters]
+    shapes = [parameter.shape for parameter in target.parameters]
+    sizes = [parameter.stop - parameter.start for parameter in target.parameters]
     mean, sd = moments
-    deviation = theta - mean
+    by_weight = list(zip(*(jax.lax.split(part, sizes) for part in (mean, sd, theta - mean))))
 
     def run(x: jax.Array, noise: Noise, examples: bool) -> jax.Array:
         mixed, at = list(leaves), [0, 0]
         for number, choice in enumerate(plan.choices):
             if choice.use is None:
                 continue
-            start, stop, shape = pieces[number]
             own, width, off = (
-                vector[start:stop].reshape(shape).astype(leaves[number].dtype)
-                for vector in (mean, sd, deviation)
+                part.reshape(shapes[number]).astype(leaves[number].dtype)
+                for part in by_weight[number]
             )
             part = _noise_of(choice, choice.use, noise, at, examples)
             mixed[number] = Random(own, width, off, part)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posterity.inference.sgmcmc.noise import normal
+from posterity.inference.noise import normal
 
 
 @pytest.mark.parametrize("shape", [(1,), (40,), (2, 45), (70_001,)])
