@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from posterity.posterior.predictive import Predictive
+from posterity.posterior.refusal import by_class
 
 
 def nll(pred: Predictive, y: Any) -> float:
@@ -26,7 +27,7 @@ def accuracy(pred: Predictive, y: Any) -> float:
 
 def brier(pred: Predictive, y: Any) -> float:
     """Brier score (Brier 1950): mean over rows of Σₖ (pₖ − 1[y = k])²; 0 is perfect, 2 worst."""
-    probs = _by_class(pred)
+    probs = by_class(pred.probs)
     truth = np.eye(probs.shape[1])[_labels(pred, y)]
     return float(np.mean(np.sum((probs - truth) ** 2, axis=1)))
 
@@ -38,7 +39,7 @@ def ece(pred: Predictive, y: Any, bins: int = 15) -> float:
 
     Guo et al. 2017, "On calibration of modern neural networks".
     """
-    probs = _by_class(pred)
+    probs = by_class(pred.probs)
     confidence = probs.max(1)
     right = probs.argmax(1) == _labels(pred, y)
     which = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -110,7 +111,7 @@ def risk_coverage(pred: Predictive, y: Any, uncertainty: Any = None) -> RiskCove
         ValueError: labels or uncertainties of another shape, or that are not numbers.
     """
     wrong = pred.label != _labels(pred, y)
-    given = 1 - _by_class(pred).max(1) if uncertainty is None else uncertainty
+    given = 1 - by_class(pred.probs).max(1) if uncertainty is None else uncertainty
     unsure = _scores(given, "uncertainty")
     if unsure.shape != wrong.shape:
         raise ValueError(f"uncertainty: expected shape {wrong.shape}, got {unsure.shape}.")
@@ -157,7 +158,7 @@ def _targets(pred: Predictive, y: Any) -> np.ndarray:
 
 def _labels(pred: Predictive, y: Any) -> np.ndarray:
     """Labels as integers, one per row, each of a class that there is."""
-    classes = _by_class(pred).shape[1]
+    classes = by_class(pred.probs).shape[1]
     y = np.asarray(y)
     if y.shape != pred.label.shape:
         raise ValueError(f"y: expected shape {pred.label.shape}, got {y.shape}.")
@@ -166,8 +167,3 @@ def _labels(pred: Predictive, y: Any) -> np.ndarray:
         first = int(np.argmin(known))
         raise ValueError(f"y[{first}] = {y[first]} is none of the labels 0 … {classes - 1}.")
     return y.astype(int)
-
-
-def _by_class(pred: Predictive) -> np.ndarray:
-    probs = pred.probs
-    return probs if probs.ndim == 2 else np.stack([1 - probs, probs], axis=1)

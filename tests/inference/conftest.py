@@ -19,10 +19,10 @@ def own_handler() -> Iterator[None]:
 
 
 @pytest.fixture
-def press(own_handler: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """`press(12)` before a fit: Ctrl-C after its 12th dispatch."""
+def press(own_handler: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """`press(12)` before a fit: Ctrl-C after its 12th dispatch; gives the steps of all."""
 
-    def press(at: int) -> None:
+    def press(at: int) -> list[int]:
         updates: list[int] = []
 
         def update(self: Watcher, steps: int, *figures: object) -> None:
@@ -31,5 +31,6 @@ def press(own_handler: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[int],
                 signal.raise_signal(signal.SIGINT)
 
         monkeypatch.setattr(Watcher, "update", update)
+        return updates
 
     return press

@@ -26,25 +26,7 @@ METHODS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _handler():
-    """A Ctrl-C that a fit leaves unhandled ends the test, not the test run."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def press(monkeypatch, times, at=2):
-    """Ctrl-C, `times` times, after dispatch number `at` and each one after it."""
-    calls = []
-
-    def update(self, steps, figure, failures, also):
-        calls.append(steps)
-        if at <= len(calls) < at + times:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Watcher, "update", update)
-    return calls
+pytestmark = pytest.mark.usefixtures("own_handler")
 
 
 def fit(method):
@@ -52,8 +34,8 @@ def fit(method):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_first_ctrl_c_returns_what_was_fitted(monkeypatch, name):
-    calls = press(monkeypatch, 1)
+def test_the_first_ctrl_c_returns_what_was_fitted(press, name):
+    calls = press(2)
     posterior = fit(METHODS[name])
     # Chains in threads of their own finish what they are at, and count as far as the last is.
     others = METHODS[name].chains - 1 if METHODS[name].apart else 0
@@ -68,8 +50,8 @@ def test_the_first_ctrl_c_returns_what_was_fitted(monkeypatch, name):
     assert np.isfinite(posterior.predict(X, draws=10).mean).all()
 
 
-def test_the_kept_draws_are_those_made_before_it(monkeypatch):
-    calls = press(monkeypatch, 1)
+def test_the_kept_draws_are_those_made_before_it(press):
+    calls = press(2)
     posterior = fit(METHODS["sgld"])
     assert posterior.distribution.theta.shape == (2, calls[-1], 2)
     assert posterior.history.log_joint.shape == (2, calls[-1])

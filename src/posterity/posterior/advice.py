@@ -156,8 +156,9 @@ def _apart(said: str, values: np.ndarray) -> str:
         )
     return (
         f"The chains disagree: {said}, yet each chain by itself is steady. They sit in several "
-        "modes that they do not travel between, and longer runs will not help: start elsewhere "
-        "or tighten the priors, and do not trust the weight that is given to each mode."
+        "modes that they hardly travel between: a somewhat longer run will not help. Start "
+        "elsewhere, use po.ParallelTempering or tighten the priors, and do not trust the weight "
+        "that is given to each mode."
     )
 
 
