@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import subprocess
 import sys
@@ -248,7 +249,8 @@ def test_temporary_files_go_with_their_draws_and_others_stay(tmp_path: Path) -> 
     theta = RNG.normal(size=(1, 4, 3)).astype(np.float32)
     temporary, named = spooled(theta), spooled(theta, folder=tmp_path)
     paths = temporary.spool.path, named.spool.path
-    assert all(path.exists() for path in paths)
+    if os.name == "posix":  # has no name from the first on, so that a killed process leaves none
+        assert not paths[0].exists()
     mapped = temporary.theta
     del temporary, named
     gc.collect()

@@ -89,9 +89,9 @@ def keeping(method: AbstractMethod, size: int, spool: Folder) -> Keeping | None:
         free = memory.said(memory.available() or 0)
         # Before the run, so that whoever wants it otherwise need not wait for its end.
         warnings.warn(
-            f"{takes} and {free} of memory are free; they are written to {file.path} as they come, "
-            'and go with the posterior. spool="folder" keeps them; fewer draws, or thin=, need '
-            "less.",
+            f"{takes} and {free} of memory are free; they are written to a file in "
+            f"{file.path.parent} as they come, and go with the posterior. "
+            'spool="folder" keeps them; fewer draws, or thin=, need less.',
             stacklevel=3,
         )
     where = "a temporary file, which goes with the posterior" if folder is None else str(file.path)

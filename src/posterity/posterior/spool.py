@@ -46,6 +46,8 @@ class Spool:
         self.written = False
         # Held open: this stays the file it was, whatever is renamed over its name.
         self._file: BinaryIO = path.open("r+b" if writable else "rb", buffering=0)
+        if temporary:
+            _unname(path)
         self._lock = threading.Lock()
         self._end = weakref.finalize(self, _release, self._file, path if temporary else None)
 
@@ -127,8 +129,18 @@ def scratch(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """An array to write to in a temporary file, which goes with the last view of it."""
     path = _temporary()
     made = np.memmap(path, dtype, "w+", shape=shape)
+    _unname(path)
     weakref.finalize(made._mmap, path.unlink, missing_ok=True)  # type: ignore[attr-defined]
     return made
+
+
+def _unname(path: Path) -> None:
+    """Take the name from an open file: it then goes with the process, however that ends.
+
+    Where the system does not allow it the name stays, and goes with the object.
+    """
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def usual_folder() -> Path:
