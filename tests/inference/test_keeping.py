@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +56,8 @@ def test_draws_that_do_not_fit_are_the_same_in_a_file(method: Any) -> None:
     for name, values in inside.history.fields.items():
         np.testing.assert_array_equal(outside.history.fields[name], values)
     path = outside.distribution.spool.path
-    assert path.exists()
+    if os.name == "posix":  # without a name from the first on
+        assert not path.exists()
     del outside
     gc.collect()
     assert not path.exists()
