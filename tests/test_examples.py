@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WRITTEN = {
     "deep_regression": ("deep-regression.png", "deep-regression.html"),
+    "gap_update": ("gap-update.png",),
     "moons_nuts": ("moons-nuts.png",),
     "moons_sgfs": (
         "moons-sgfs.png",
@@ -21,7 +22,8 @@ WRITTEN = {
 
 
 # These take some ten seconds to compile, whatever the number of draws.
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("deep_regression", "moons_sgfs")]
+LONG = ("deep_regression", "gap_update", "moons_sgfs")
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in LONG]
 
 
 @pytest.mark.parametrize("name", [*SLOW, "moons_nuts"])

@@ -25,6 +25,7 @@ Scale: TypeAlias = Any
 
 # A scale from the net is softplus(raw) plus this, so that no row claims to be known exactly.
 SMALLEST_NET_SCALE = 1e-4
+LEVELS = 64  # values that stand for heavy-tailed noise
 
 
 class AbstractLikelihood(eqx.Module):
@@ -89,6 +90,21 @@ class AbstractLikelihood(eqx.Module):
         """P(Y ≤ y) under a `distribution` of this likelihood."""
         return given.cdf(y)
 
+    def expected(self, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Targets that stand for all of a given mean and noise in an expected log likelihood.
+
+            E log p(y | θ) = Σⱼ vⱼ log p(yⱼ | θ) + a constant
+
+        Args:
+            mean: of y given θ, averaged over θ: (rows,), (rows, targets) or (rows, K).
+            var: of y given θ, likewise; not needed where the mean is sufficient.
+
+        Returns:
+            y (rows, J, ...) and their shares v (rows, J), which sum to 1.
+        """
+        del var
+        return mean[:, None], np.ones((len(mean), 1))
+
 
 class AbstractClassLikelihood(AbstractLikelihood):
     """A likelihood over class labels 0 … K − 1."""
@@ -103,6 +119,12 @@ class AbstractClassLikelihood(AbstractLikelihood):
     @abstractmethod
     def entropy(self, outputs: jax.Array) -> jax.Array:
         """H[y | θ] in nats: (rows,)."""
+
+    def expected(self, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every label, with its probability as its share."""
+        del var
+        shares = np.stack([1 - mean, mean], axis=1) if mean.ndim == 1 else mean
+        return np.broadcast_to(np.arange(self.classes), shares.shape), shares
 
     def check(self, y: np.ndarray) -> None:
         """Labels are whole numbers in 0 … K − 1."""
@@ -249,6 +271,16 @@ class AbstractRegressionLikelihood(AbstractLikelihood):
     def check(self, y: np.ndarray) -> None:
         """Any finite number is a target."""
 
+    @abstractmethod
+    def noise_levels(self) -> np.ndarray:
+        """Equally probable values of noise of mean 0 and variance 1."""
+
+    def expected(self, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The mean with noise of that variance at each of `noise_levels`."""
+        levels = self.noise_levels()
+        y = np.stack([mean + np.sqrt(var) * level for level in levels], axis=1)
+        return y, np.full(y.shape[:2], 1 / len(levels))
+
     def _loc_and_scale(self, outputs: jax.Array, unknowns: Unknowns) -> tuple[Any, Any]:
         if self.scale == "net":
             return outputs[:, 0], jax.nn.softplus(outputs[:, 1]) + SMALLEST_NET_SCALE
@@ -277,6 +309,10 @@ class Normal(AbstractRegressionLikelihood):
 
     def __init__(self, scale: Scale = 1.0) -> None:
         self.scale = _checked_positive(scale, "likelihoods.Normal: scale")
+
+    def noise_levels(self) -> np.ndarray:
+        """−1 and 1: a normal's log density is quadratic, and knows no more than the variance."""
+        return np.array([-1.0, 1.0])
 
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Normal around the net's outputs."""
@@ -308,6 +344,13 @@ class StudentT(AbstractRegressionLikelihood):
                 f"likelihoods.StudentT: df must be above 2, where the variance exists, not {df}."
             )
         self.scale = _checked_positive(scale, "likelihoods.StudentT: scale")
+
+    def noise_levels(self) -> np.ndarray:
+        """The medians of 64 equally probable parts of the t distribution."""
+        from scipy import stats
+
+        at = (np.arange(LEVELS) + 0.5) / LEVELS
+        return stats.t.ppf(at, self.df) * np.sqrt((self.df - 2) / self.df)
 
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Student's t around the net's outputs."""

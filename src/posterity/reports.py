@@ -231,7 +231,7 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model(posterior: Posterior) -> dict[str, Any]:
     target = posterior.target
-    return {
+    shown = {
         "net": _words(target.net),
         "likelihood": _words(target.likelihood),
         "inputs of a row": _shape(target.x_shape),
@@ -239,6 +239,10 @@ def _model(posterior: Posterior) -> dict[str, Any]:
         "parameters": target.size,
         "rows fitted": target.rows,
     }
+    for part in target.recollections:
+        rows = float(part.prior.weights.sum())
+        shown["inputs remembered"] = f"{len(part.prior.x)}, for {rows:.4g} rows"
+    return shown
 
 
 def _priors(posterior: Posterior) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from posterity.likelihoods import AbstractLikelihood
 from posterity.model import Model, check_outputs
 from posterity.nets.net import AbstractNet
 from posterity.priors import Prior
+from posterity.remembered import Recollection, Remembered
 
 
 class Batch(NamedTuple):
@@ -33,7 +34,7 @@ class Batch(NamedTuple):
 class Target(AbstractTarget):
     """The target of a `Model`: net, prior and likelihood, and the size of its data.
 
-        log p(θ)        = Σ over blocks of log prior(T(θ)) + log |T′(θ)|
+        log p(θ)        = Σ over blocks of log prior(T(θ)) + log |T′(θ)|, + what is remembered
         log p(y | x, θ) = per example
 
     θ holds the net's parameters in tree order, then the likelihood's unknowns, each mapped to the
@@ -88,8 +89,11 @@ class Target(AbstractTarget):
             shapes[path] = unknowns[path].shape()
         parameters, plain = lay_out(shapes, priors)
         blocks: tuple[Block | JointBlock, ...] = plain
-        if isinstance(prior, JointPrior):
-            blocks = prior.join(parameters, plain)
+        if isinstance(prior, Remembered):
+            prior.refuse_other(likelihood, tuple(x_shape), tuple(y_shape))
+        base = prior.base if isinstance(prior, Remembered) else prior
+        if isinstance(base, JointPrior):
+            blocks = base.join(parameters, plain)
         leaves, structure = jax.tree.flatten(template)
         return cls(
             net=model.net,
@@ -135,7 +139,7 @@ class Target(AbstractTarget):
     @property
     def fixed_start(self) -> bool:
         """Whether the net holds its own weights, so that every key gives the same."""
-        return self.net.holds_weights and not isinstance(self.prior, JointPrior)
+        return self.net.holds_weights and not isinstance(self.blocks[0], JointBlock)
 
     def template_params(self) -> Any:
         """The net's parameter tree as shapes and dtypes."""
@@ -221,7 +225,7 @@ class Target(AbstractTarget):
 
     def log_prior(self, theta: jax.Array, *, jacobian: bool = True) -> jax.Array:
         """log p(θ): of the unconstrained θ, or of what it stands for with ``jacobian=False``."""
-        return self._log_prior(theta, self.blocks, jacobian)
+        return self._log_prior(theta, (*self.blocks, *self.recollections), jacobian)
 
     def _log_prior(
         self, theta: jax.Array, blocks: tuple[Any, ...], jacobian: bool = True
@@ -243,14 +247,28 @@ class Target(AbstractTarget):
                 other.append(block)
             else:
                 normal.append((block, *found))
-        return normal, tuple(other)
+        return normal, (*other, *self.recollections)
+
+    @property
+    def recollections(self) -> tuple[Recollection, ...]:
+        """What the prior remembers of predictions, if it does: a part without elements of θ."""
+        return (Recollection(self.prior, self),) if isinstance(self.prior, Remembered) else ()
 
     def log_prior_of(self, theta: jax.Array, blocks: tuple[Any, ...]) -> jax.Array:
         """The part of `log_prior` that comes from `blocks`."""
         return self._log_prior(theta, blocks)
 
     def prior_draw(self, key: jax.Array) -> jax.Array:
-        """One draw of θ from the prior."""
+        """One draw of θ from the prior.
+
+        Raises:
+            TypeError: the prior remembers predictions, and is known up to a constant only.
+        """
+        if self.recollections:
+            raise TypeError(
+                "prior: it remembers what a posterior predicts, and cannot be drawn from. Start at "
+                "the posterior (init=posterior), by a method that draws none of the prior."
+            )
         keys = [jax.random.fold_in(key, number) for number in range(len(self.blocks))]
         return jnp.concatenate([block.draw(key, 1)[0] for block, key in zip(self.blocks, keys)])
 

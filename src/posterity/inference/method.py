@@ -113,6 +113,10 @@ class AbstractMethod:
         """How many start points `fit` should prepare for every chain."""
         return 1
 
+    def near_modes(self, target: Target) -> AbstractMethod:
+        """The method for a run whose starts are modes: itself, unless it has reason to change."""
+        return self
+
     def keeps(self, numbers: np.ndarray) -> np.ndarray:
         """Which of the steps after the warm-up, by number, belong to the result: all by default."""
         return np.ones(numbers.shape, bool)

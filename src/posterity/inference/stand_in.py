@@ -60,6 +60,6 @@ def warning(posterior: Posterior, density: AbstractDensity, x: Any) -> str | Non
         "The normals that stand for the old draws predict otherwise than the draws: at the new "
         f"rows their epistemic sd is {found.ratio:.3g} times that of the draws, and their means "
         f"are {found.shift:.2g} of its sds away (limits {1 / WIDER:.2g} to {WIDER:g}, and "
-        f"{SHIFTED:g}). Do not trust this update: fit all rows at once, or update a posterior of "
-        'po.ADVI(family="full-rank").'
+        f"{SHIFTED:g}). Do not trust this update: remember predictions in place of weights, "
+        "update(data, remember=x) with inputs x like the old ones, or fit all rows at once."
     )

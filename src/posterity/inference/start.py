@@ -29,9 +29,9 @@ def start_points(
     The key depends on the seed and the chain's number only.
 
     Args:
-        init: ``"net"``, ``"prior"``, an array θ (D,) or (chain, D), a dictionary of named
-            constrained parameters, or a `Posterior` of the same model (its centre, or draws of
-            it for several chains or starts).
+        init: ``"net"``, ``"prior"``, an array θ (D,), (chain, D) or (start, chain, D), a mapping
+            of named constrained parameters, or a `Posterior` of the same model (its centre, or
+            draws of it for several chains or starts).
         target: the target. seed: the run's seed. chains: their numbers. starts: how many per chain.
 
     A net that holds its own weights (Equinox, NNX) gives the same ones for every key. The first
@@ -57,7 +57,7 @@ def start_points(
     if isinstance(init, Mapping):
         init = target.at_start().unconstrain(init)
     theta = np.asarray(init, float_dtype())
-    if theta.shape not in ((target.size,), grid[1:]):
+    if theta.shape not in ((target.size,), grid[1:], grid):
         raise ValueError(
             f"init: expected θ of shape ({target.size},) or (chains, {target.size}), got "
             f"{theta.shape}."

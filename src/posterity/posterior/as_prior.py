@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
@@ -19,7 +19,9 @@ from posterity.posterior.distributions import (
 )
 from posterity.posterior.mixture import Mixture
 from posterity.posterior.modes import as_mixture, independent, keep
+from posterity.posterior.remember import remembered
 from posterity.program_target import ProgramTarget
+from posterity.remembered import Remembered
 
 if TYPE_CHECKING:
     from posterity.posterior.posterior import Posterior
@@ -30,7 +32,9 @@ NUMBERS = 5 * 10**7  # of draws that normals are made of: 0.4 GB in double preci
 PUSHED = 10_000  # draws of a density that is no normal, of which its normal is made
 
 
-def as_prior(posterior: Posterior, correlations: Correlations | None) -> JointPrior:
+def as_prior(
+    posterior: Posterior, correlations: Correlations | None, remember: Any = None
+) -> JointPrior | Remembered:
     """`Posterior.as_prior`, which see."""
     target = posterior.target
     if isinstance(target, ProgramTarget):
@@ -38,6 +42,14 @@ def as_prior(posterior: Posterior, correlations: Correlations | None) -> JointPr
             "as_prior: the model is a NumPyro program, whose priors stand in the program itself; "
             "write posterior.summary() into it by hand."
         )
+    if remember is not None:
+        if correlations is not None:
+            raise ValueError(
+                "correlations, remember: give one of them. The weights' correlations are not kept "
+                "where predictions are remembered in their place."
+            )
+        _refuse_point(posterior)
+        return remembered(posterior, remember)
     unknowns = {UNKNOWN + name: unknown for name, unknown in target.likelihood.unknowns().items()}
     density = density_of(posterior, correlations)
     return JointPrior(target.prior.rules, density, target.parameters, unknowns)
@@ -49,12 +61,8 @@ def density_of(posterior: Posterior, correlations: Correlations | None) -> Abstr
         raise ValueError(
             f'correlations: there are "full", "low-rank", "none" and None, not {correlations!r}.'
         )
+    _refuse_point(posterior)
     given = posterior.distribution
-    if isinstance(given, AbstractDraws) and given.stored == 1:
-        raise ValueError(
-            f"as_prior: {posterior.settings.get('method')} found a point, which does not say how "
-            "sure it is. Fit with a method that finds a distribution, such as po.ADVI."
-        )
     if correlations == "none":
         mean, sd = given.mean_and_sd()
         _refuse_still(np.asarray(sd))
@@ -64,6 +72,15 @@ def density_of(posterior: Posterior, correlations: Correlations | None) -> Abstr
     if not isinstance(given, AbstractDraws):
         given = Draws(posterior.sample(jax.random.key(0), PUSHED))
     return as_mixture(_thinned(given), correlations)
+
+
+def _refuse_point(posterior: Posterior) -> None:
+    given = posterior.distribution
+    if isinstance(given, AbstractDraws) and given.stored == 1:
+        raise ValueError(
+            f"as_prior: {posterior.settings.get('method')} found a point, which does not say how "
+            "sure it is. Fit with a method that finds a distribution, such as po.ADVI."
+        )
 
 
 def _thinned(draws: AbstractDraws) -> np.ndarray:

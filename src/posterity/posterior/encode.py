@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ from posterity.nets.net import AbstractNet
 from posterity.nets.resnet import ResNet
 from posterity.nets.rnn import Recurrent
 from posterity.priors import Prior, ScaleMixtureDistribution
+from posterity.remembered import Remembered
 
 Json = Any
 
@@ -71,16 +73,26 @@ def encode_model(model_net: AbstractNet, prior: Prior, likelihood: Any) -> Json:
         CannotEncodeError: a net, activation, distribution or likelihood that is not this library's
             or NumPyro's.
     """
+    base, remembered = prior, None
+    if isinstance(prior, Remembered):
+        base, remembered = prior.base, {"rows": prior.rows, "kind": prior.kind}
     return {
         "net": _encode_net(model_net),
-        "prior": [[pattern, encode_distribution(rule)] for pattern, rule in prior.rules],
-        "joint": _encode_joint(prior) if isinstance(prior, JointPrior) else None,
+        "prior": [[pattern, encode_distribution(rule)] for pattern, rule in base.rules],
+        "joint": _encode_joint(base) if isinstance(base, JointPrior) else None,
+        "remembered": remembered,
         "likelihood": _encode_likelihood(likelihood),
     }
 
 
-def decode_model(data: Json, density: Any = None) -> Model:
-    """The inverse of `encode_model`; `density` is that of a joint prior, which is no plain data.
+def decode_model(
+    data: Json, density: Any = None, remembered: Mapping[str, Any] | None = None
+) -> Model:
+    """The inverse of `encode_model`.
+
+    Args:
+        data: plain data. density: of a joint prior. remembered: the arrays of a prior that
+            remembers; neither is plain data.
 
     Raises:
         ValueError, KeyError, TypeError: the data describe no model.
@@ -89,6 +101,10 @@ def decode_model(data: Json, density: Any = None) -> Model:
     prior = Prior(rules)
     if data.get("joint"):
         prior = _decode_joint(rules, data["joint"], density)
+    if data.get("remembered"):
+        rows, kind = int(data["remembered"]["rows"]), str(data["remembered"]["kind"])
+        arrays = dict(remembered or {})
+        prior = Remembered(rules=rules, base=prior, rows=rows, kind=kind, **arrays)
     return Model(_decode_net(data["net"]), prior, _decode_likelihood(data["likelihood"]))
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from posterity.posterior.as_prior import Correlations
     from posterity.posterior.diagnose import Diagnostics
     from posterity.posterior.predictive import Predictive
+    from posterity.remembered import Remembered
 
 Seed = int | jax.Array
 
@@ -177,6 +178,7 @@ class Posterior:
         method: AbstractMethod | None = None,
         *,
         correlations: Correlations | None = None,
+        remember: Any = None,
         seed: int = 0,
         **settings: Any,
     ) -> Posterior:
@@ -184,12 +186,17 @@ class Posterior:
 
             p(θ | old, new) ∝ q(θ) p(new | θ),   q this posterior over all of θ, noise included
 
+        For a net give `remember`. The normals that stand for a posterior in the space of weights
+        hold only near it, and new rows can move a net's weights far; its predictions stay.
+
         Args:
             data: the new rows ``(x, y)`` alone, N is their number; the old rows and the first
                 prior are in q already.
             method: a method such as `po.NUTS`; None for the one that made this posterior, with its
                 settings.
             correlations: what of q is kept; see `as_prior`.
+            remember: inputs (m, ...) at which to remember what this posterior predicts, in place of
+                its weights; see `as_prior`.
             seed: the run's random seed.
             settings: ``progress``, ``init``, ``every``, ``call`` and ``spool`` of `fit`; by default
                 a run starts at this posterior's centre, or at draws of it.
@@ -211,12 +218,17 @@ class Posterior:
         >>> second = first.update((x[20:], x[20:, 0]), progress=False)
         >>> bool(second.weights("layers.0.weight").std() < first.weights("layers.0.weight").std())
         True
+        >>> third = first.update((x[20:], x[20:, 0]), remember=x[:20:2], progress=False)
+        >>> bool(abs(third.predict(x[:20]).mean - x[:20, 0]).max() < 0.1)
+        True
         """
         from posterity.inference.update import update
 
-        return update(self, data, method, correlations, seed, **settings)
+        return update(self, data, method, correlations, remember, seed, **settings)
 
-    def as_prior(self, correlations: Correlations | None = None) -> JointPrior:
+    def as_prior(
+        self, correlations: Correlations | None = None, *, remember: Any = None
+    ) -> JointPrior | Remembered:
         """This posterior as the prior of a `Model`, over weights and noise together.
 
             p(θ) = q(θ)
@@ -227,18 +239,35 @@ class Posterior:
         with shrunk correlations, where a mode has two draws per parameter at least, for up to 2,000
         parameters; else low rank plus diagonal. A flow is drawn from, and treated likewise.
 
+        With `remember`, what is kept is what the posterior predicts at these inputs, each of which
+        stands for w rows of the old data:
+
+            log p(θ) = log p₀(θ) + Σᵢ wᵢ E log p(y | xᵢ, θ) + a constant
+            wᵢ = min( N / m, aleatoric variance / epistemic variance at xᵢ )
+
+        with the first prior p₀, the N rows seen so far, and y of the predicted mean and aleatoric
+        variance. So it says nothing where nothing was known. It departs from Bayes' rule by two
+        approximations: the old rows are replaced by equally many that lie where they were expected,
+        which counts the first prior in them a second time; and rows between remembered inputs are
+        not told apart from those at them. Robins 1995, "Catastrophic forgetting, rehearsal and
+        pseudorehearsal"; Titsias et al. 2020, "Functional regularisation for continual learning".
+
         Args:
             correlations: ``"full"``, ``"low-rank"`` (ten directions, and every sd), or ``"none"``
                 (the mean and sd of each element alone); None for all that there are.
+            remember: inputs (m, ...) that cover those of the data seen so far, such as some of
+                them or a grid; targets are not needed. The fit goes through all m at every step.
 
         Returns:
             A prior for a `Model` of the same net. Of the likelihood's unknowns it replaces the
             priors of those of the same names; those that only this posterior has are integrated
-            out. A fit then starts at draws of the prior.
+            out. A fit then starts at draws of the prior. One that remembers predictions cannot be
+            drawn from.
 
         Raises:
-            TypeError, ValueError: the model is a NumPyro program, or this posterior is a point.
-                `Model` and `fit` list the paths of parameters that differ.
+            TypeError, ValueError: the model is a NumPyro program, or this posterior is a point;
+                both arguments are given; `remember` is not finite, or has rows of another shape
+                than in `fit`. `Model` and `fit` list the paths of parameters that differ.
 
         >>> import numpy as np, posterity as po
         >>> x = np.linspace(-1, 1, 40)[:, None]
@@ -251,7 +280,7 @@ class Posterior:
         """
         from posterity.posterior.as_prior import as_prior
 
-        return as_prior(self, correlations)
+        return as_prior(self, correlations, remember)
 
     def whole(self, data: Any) -> Batch | Arguments:
         """All of given data as one batch of the model, checked as in `fit`."""

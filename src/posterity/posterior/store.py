@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 
@@ -13,6 +14,7 @@ from posterity import memory
 from posterity.data.arguments import as_arguments
 from posterity.densities import AbstractTarget
 from posterity.diagnostics import Result
+from posterity.dtypes import float_dtype
 from posterity.joint import JointPrior
 from posterity.model import Model
 from posterity.posterior.diagnose import Diagnostics
@@ -24,6 +26,7 @@ from posterity.posterior.posterior import Posterior
 from posterity.posterior.tensors import Tensor, digest, mapped, write
 from posterity.program_target import ProgramTarget
 from posterity.programs import ProgramModel
+from posterity.remembered import Remembered
 from posterity.target import Target
 
 FORMAT = 1
@@ -31,6 +34,8 @@ SUFFIX = ".safetensors"
 HISTORY = "history."
 DRAWS = "theta"  # the array of stored draws
 PRIOR = "prior."  # what the arrays of a joint prior begin with
+REMEMBERED = "remembered."  # what those of a prior that remembers predictions begin with
+ARRAYS = ("x", "y", "shares", "weights")  # of the latter
 
 
 class PosteriorFileError(ValueError):
@@ -43,9 +48,12 @@ def save(posterior: Posterior, path: Path) -> Path:
     for name, values in posterior.history.fields.items():
         tensors[HISTORY + name] = np.ascontiguousarray(values)
     target = posterior.target
-    prior = None
-    if not isinstance(target, ProgramTarget) and isinstance(target.prior, JointPrior):
-        prior, arrays = pack(target.prior.density, PRIOR)
+    prior, base = None, None if isinstance(target, ProgramTarget) else target.prior
+    if isinstance(base, Remembered):
+        tensors |= {REMEMBERED + name: np.asarray(getattr(base, name)) for name in ARRAYS}
+        base = base.base
+    if isinstance(base, JointPrior):
+        prior, arrays = pack(base.density, PRIOR)
         tensors |= arrays
     # A program has neither x nor y.
     shapes = [] if isinstance(target, ProgramTarget) else ["x_shape", "y_shape"]
@@ -204,7 +212,8 @@ def _target(
                 f"{path}: {described['needs_model']}, which a file cannot describe. Give the model "
                 f"that was fitted: po.load(path, model=model{', data=data' if program else ''})."
             )
-        model = decode_model(described, _prior_density(path, description, tensors))
+        density = _prior_density(path, description, tensors)
+        model = decode_model(described, density, _remembered(path, description, tensors))
     if isinstance(model, ProgramModel) != program:
         kinds = ("a net's", "a NumPyro program's")
         raise PosteriorFileError(
@@ -229,6 +238,20 @@ def _prior_density(path: Path, description: Any, tensors: dict[str, Any]) -> Any
         return None
     size = int(description["model"]["joint"]["parameters"][-1][-1])
     return _distribution(path, description["prior_density"], tensors, size, PRIOR)
+
+
+def _remembered(path: Path, description: Any, tensors: dict[str, Any]) -> dict[str, Any] | None:
+    """The arrays of a prior that remembers predictions, or None of any other."""
+    if not description["model"].get("remembered"):
+        return None
+    x, y, shares, weights = (tensors[REMEMBERED + name] for name in ARRAYS)
+    rows, each = shares.shape
+    fits = x.shape[0] == rows and y.shape[:2] == (rows, each) and weights.shape == (rows,)
+    if not (fits and all(np.isfinite(part).all() for part in (x, y, shares, weights))):
+        raise PosteriorFileError(f"{path}: what its prior remembers makes no sense.")
+    x, shares, weights = (jnp.asarray(part, float_dtype()) for part in (x, shares, weights))
+    y = jnp.asarray(y, np.int32 if np.issubdtype(y.dtype, np.integer) else float_dtype())
+    return dict(zip(ARRAYS, (x, y, shares, weights)))
 
 
 def _distribution(

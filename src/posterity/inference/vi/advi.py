@@ -28,6 +28,7 @@ from posterity.inference.vi.objectives import KL, KLS, draw, kl
 from posterity.posterior.distributions import AbstractDensity
 from posterity.target import Batch, Target
 
+NEAR = 0.3  # of the peak step size, where a run starts at modes
 SMALL = 1_000  # up to this many parameters, modes differ and steps are cheap: several starts
 TICK = np.array([1.0, 0.0, 0.0, 0.0], np.float32)  # one step of the clock
 HALVED = np.array([1.0, 1.0, 1.0, 0.5], np.float32)  # after a failure
@@ -69,8 +70,9 @@ class ADVI(AbstractMethod):
         temperature: weight of the KL; anything but 1 gives a tempered posterior, and the result
             says so.
         optimizer: an Optax optimiser, used as it is, with one start unless `starts` says more. Its
-            step size is then its own affair; the averaging and the criterion stay. None: Adam with
-            peak step size 0.3 (40/D)^1.5, between 0.001 and 0.3.
+            step size is then its own affair; the averaging and the criterion stay. None: Adam.
+        step_size: the peak of Adam's step size; None for 0.3 (40/D)^1.5, between 0.001 and 0.3.
+            Smaller ones keep to the optimum that a run starts near.
         stop: stop when converged. False uses all steps.
         starts: how many cycles begin from new initial weights; None for 4 up to 1,000 parameters
             and 1 above.
@@ -113,6 +115,7 @@ class ADVI(AbstractMethod):
     stop: bool = True
     starts: int | None = None
     init_sd: float = 0.03
+    step_size: float | None = None
 
     figure = "elbo"
     learns = True
@@ -132,6 +135,13 @@ class ADVI(AbstractMethod):
                 f"ADVI: kl_warmup must be from 0 to below {1 - TAIL}, where the iterates that are "
                 f"averaged begin, not {self.kl_warmup}."
             )
+        if self.step_size is not None:
+            if not 0 < self.step_size < math.inf:
+                raise ValueError(
+                    f"ADVI: step_size must be positive and finite, not {self.step_size}."
+                )
+            if self.optimizer is not None:
+                raise ValueError("ADVI: step_size: an optimizer has its own; give one of them.")
         if self.antithetic and self.draws % 2:
             raise ValueError(f"ADVI: antithetic draws come in pairs; draws is {self.draws}.")
         self._check_family(as_family(self.family))
@@ -159,6 +169,12 @@ class ADVI(AbstractMethod):
         if self.starts is not None:
             return self.starts
         return 4 if self.optimizer is None and target.size <= SMALL else 1
+
+    def near_modes(self, target: Target) -> ADVI:
+        """With a smaller step size, which does not leave the modes that it starts at."""
+        if self.optimizer is not None or self.step_size is not None:
+            return self
+        return dataclasses.replace(self, step_size=NEAR * peak(target.size))
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> ADVIState:
         """q around θ, before the first cycle."""
@@ -280,7 +296,7 @@ class ADVI(AbstractMethod):
     def review(self, target: Target, states: list[Any], done: list[Stretch], memory: Any) -> Review:
         """Lengthen the run cycle by cycle until it pays no more, then polish the best."""
         if memory is None:
-            size, ours = peak(target.size), self.optimizer is None
+            size, ours = self.step_size or peak(target.size), self.optimizer is None
             memory = Cycles.plan(self.steps, states, size, scheduled=ours, stop=self.stop)
             return self._begin(memory, states[0])
         memory.record(states[0], done, tolerance(target))

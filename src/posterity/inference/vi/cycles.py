@@ -162,6 +162,7 @@ class Cycles:
             return [
                 f"A cycle as long as the best ended {self.missed:.1f} nats below it: the ELBO "
                 "has several optima, and there may be a better one. Raise steps above "
-                f"{steps:,}, or fit with other seeds and keep the highest ELBO."
+                f"{steps:,}, or fit with other seeds or from modes (init=po.MAP()), and keep the "
+                "highest ELBO."
             ]
         return []
