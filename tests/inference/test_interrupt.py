@@ -57,6 +57,18 @@ def test_the_kept_draws_are_those_made_before_it(press):
     assert posterior.history.log_joint.shape == (2, calls[-1])
 
 
+def test_while_looking_for_a_start_it_is_the_whole_run_that_ends(press):
+    first = fit(po.ADVI(steps=500))
+    for begin in (
+        lambda: po.fit(MODEL, (X, X[:, 0]), po.NUTS(), init=po.MAP(steps=10**7), progress=False),
+        lambda: first.update((X, X[:, 0]), remember=X, progress=False),
+    ):
+        calls = press(1)
+        with pytest.raises(KeyboardInterrupt, match="looking for a start"):
+            begin()
+        assert len(calls) == 1
+
+
 def test_a_real_signal_from_another_thread_ends_the_run():
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()

@@ -14,6 +14,7 @@ from posterity.cache import use_compilation_cache
 from posterity.collector import paused_collection
 from posterity.data.arguments import as_arguments
 from posterity.data.batches import as_batches
+from posterity.diagnostics import Code
 from posterity.inference.ahead import Ahead
 from posterity.inference.checks import check_counts
 from posterity.inference.hopeless import blame, origin
@@ -139,8 +140,19 @@ def _members(
         )
     # Seeds from the run's, so that neighbouring seeds have no member in common.
     seeds = np.random.SeedSequence(seed % 2**32).generate_state(chains)
-    found = [fit(model, data, method, seed=int(s), progress=False) for s in seeds]
-    return np.stack([np.asarray(member.distribution.centre()) for member in found])
+    members = (fit(model, data, method, seed=int(s), progress=False) for s in seeds)
+    return np.stack([*map(as_start, members)])
+
+
+def as_start(member: Posterior) -> np.ndarray:
+    """The centre of a fit that another is to start at: θ (D,).
+
+    Raises:
+        KeyboardInterrupt: it was interrupted. That was meant for the run that has not begun.
+    """
+    if member.result.code is Code.INTERRUPTED:
+        raise KeyboardInterrupt("while looking for a start; nothing has been fitted yet")
+    return np.asarray(member.distribution.centre())
 
 
 def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from posterity.diagnostics import Code
 from posterity.inference import stand_in
-from posterity.inference.fit import fit
+from posterity.inference.fit import as_start, fit
 from posterity.inference.map import MAP
 from posterity.inference.method import AbstractMethod
 from posterity.joint import JointPrior
@@ -65,7 +65,7 @@ def _started(
         descent = MAP(batch_size=method.batch_size)
         init, own = starts[number, 0], int(seeds[number])
         mode = fit(model, data, descent, seed=own, init=init, progress=False)
-        starts[number] = np.asarray(mode.distribution.centre())
+        starts[number] = as_start(mode)
     return method.near_modes(posterior.target), starts
 
 

@@ -19,8 +19,7 @@ def remembered(posterior: Posterior, x: Any) -> Remembered:
     """`Posterior.as_prior(remember=x)`, which see.
 
     Raises:
-        ValueError: no rows, or rows that are not finite or of another shape than in `fit`; nothing
-            is known at any of them.
+        ValueError: no rows, or rows that are not finite or of another shape than in `fit`.
     """
     target = posterior.target
     inputs = check_rows(x, target.x_shape)
