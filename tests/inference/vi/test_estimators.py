@@ -248,6 +248,26 @@ def test_an_examples_output_is_that_of_one_weight() -> None:
         np.testing.assert_allclose(each[row], target.rows * log_p, rtol=1e-4)
 
 
+def test_a_single_input_needs_no_sign_of_its_own() -> None:
+    """(s x) Δ r = x Δ (s r): the signs of the product are enough for one weight per example."""
+    net = (
+        lambda key: {"w": jnp.zeros((1, 3))},
+        lambda weights, x: x @ weights["w"],
+    )
+    model = po.Model(net, po.priors.Normal(), po.likelihoods.Categorical(3))
+    target = Target.build(model, (1,), (), 10)
+    chosen = plan(target, "flipout")
+    noise = draw_noise(chosen, jax.random.key(6), 4, jnp.float32)
+    assert noise.signs.shape == (4, 3)
+    assert set(np.unique(noise.signs)) == {-1.0, 1.0}
+    mean, theta = jnp.array([0.5, -1.0, 2.0]), jnp.array([1.5, 0.2, 2.3])
+    batch = Batch(jnp.array([[1.0], [-2.0], [0.5], [3.0]]), jnp.array([0, 1, 2, 0]))
+    found = expected_log_likelihood(target, chosen, (mean, mean), theta, noise, batch)
+    logits = batch.x * (mean + (theta - mean) * noise.signs)
+    each = jax.nn.log_softmax(logits)[jnp.arange(4), batch.y]
+    np.testing.assert_allclose(found, 10 / 4 * each.sum(), rtol=1e-5)
+
+
 def test_the_fit_says_which_estimator_each_weight_got() -> None:
     x = np.linspace(-1, 1, 30)[:, None]
     model = po.Model(po.nets.MLP(1, [4], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))

@@ -119,8 +119,14 @@ def _sizes(choice: Choice) -> tuple[int, int]:
     if choice.use is None:
         return 0, 0
     if choice.estimator == "flipout":
-        return 0, math.prod(choice.use.signs_in) + math.prod(choice.use.signs_out)
+        return 0, _signs_in(choice.use) + math.prod(choice.use.signs_out)
     return math.prod(choice.use.out), 0
+
+
+def _signs_in(use: Use) -> int:
+    """Signs of the other operand: none where it would be one, as the product has its own."""
+    count = math.prod(use.signs_in)
+    return 0 if count == 1 else count
 
 
 def expected_log_likelihood(
@@ -193,6 +199,6 @@ def _noise_of(choice: Choice, use: Use, noise: Noise, at: list[int], examples: b
         return jnp.moveaxis(part.reshape(part.shape[0], *rest), 0, axis)
 
     if choice.estimator == "flipout":
-        s = take(noise.signs, 1, use.signs_in, use.example_in)
+        s = take(noise.signs, 1, use.signs_in, use.example_in) if _signs_in(use) else None
         return Flipout(s, take(noise.signs, 1, use.signs_out, use.example_out))
     return Local(take(noise.z, 0, use.out, use.example_out))

@@ -47,15 +47,17 @@ class Flipout(eqx.Module):
     value wherever the example meets it, and is uncorrelated between examples. Wen et al. 2018.
 
     Args:
-        s, r: random signs that multiply the other operand and the product.
+        s, r: random signs that multiply the other operand and the product. s is None where it would
+            be one sign: s r is then distributed as r is, and one look at x serves both products.
     """
 
-    s: jax.Array
+    s: jax.Array | None
     r: jax.Array
 
     def product(self, bind: Callable, x: jax.Array, weight: Random) -> jax.Array:
         """The product of `x` with the random weight; `bind(x, array)` is that with an array."""
-        return bind(x, weight.mean) + self.r * bind(x * self.s, weight.deviation)
+        flipped = x if self.s is None else x * self.s
+        return bind(x, weight.mean) + self.r * bind(flipped, weight.deviation)
 
 
 class Random(quax.ArrayValue):
