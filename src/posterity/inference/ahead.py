@@ -14,7 +14,7 @@ import numpy as np
 from posterity.data.batches import Batches
 from posterity.dtypes import float_dtype
 from posterity.inference.lanes import split
-from posterity.inference.loop import Loop, dispatch, fixed_for, prepare
+from posterity.inference.loop import Loop, compiled_for, fixed_for, prepare
 from posterity.inference.method import AbstractMethod
 from posterity.inference.runner import runs_apart
 from posterity.target import Target
@@ -45,7 +45,7 @@ class Ahead:
         with warnings.catch_warnings():
             # As when the loop is called: that of a number there is no use for is no news.
             warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
-            lowered = dispatch.lower(fixed, blank, count, count)  # type: ignore[attr-defined]
+            lowered = compiled_for(method, target).lower(fixed, blank, count, count)
         self.thread = threading.Thread(target=_compile, args=(lowered,))
         self.thread.start()
 

@@ -9,13 +9,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from posterity.cache import quick_jit
+from posterity.cache import BRIEF, quick_jit
 from posterity.data.batches import Batches, Order
+from posterity.densities import AbstractTarget
 from posterity.inference.method import AbstractMethod
 from posterity.target import Target
 
 MOST_STEPS = 8_192  # per dispatch: the length of the buffers that steps report into
 MOST_BYTES = 64 * 2**20  # of kept draws per dispatch
+STEP = 10_000  # multiplications that take as long as a step of nothing
+LITTLE = 10**8  # multiplications below which a run is brief: some tenths of a second
 FAILURE = 8  # good steps that it takes to make up for a failed one
 GIVE_UP = 60 * FAILURE  # each failure halves the step, so that 60 on balance leave nothing to try
 
@@ -63,7 +66,6 @@ def prepare(
     return Loop(keys, zero, jax.vmap(order)(keys), states[0], states[0], failed), states
 
 
-@eqx.filter_jit(donate="all-except-first")
 def dispatch(
     fixed: tuple[AbstractMethod, Target, Batches, int], loop: Loop, steps: Any, confirm: Any
 ) -> tuple[Loop, Any, jax.Array | None]:
@@ -133,6 +135,22 @@ def dispatch(
         loop.keys, loop.order, loop.state, loop.good, loop.failed
     )
     return Loop(loop.keys, loop.steps + steps, order, state, good, failed), infos, draws
+
+
+thorough = eqx.filter_jit(dispatch, donate="all-except-first")
+brief = quick_jit(dispatch, BRIEF, donate="all-except-first")
+
+
+def compiled_for(method: AbstractMethod, target: AbstractTarget) -> Any:
+    """`dispatch`, compiled fast where all steps of a run take less time than compiling it well.
+
+    They are counted as steps × (rows × weights × evaluations + what any step costs). What programs
+    and convolutions cost is not known so.
+    """
+    if not isinstance(target, Target) or target.convolves:
+        return thorough
+    each = (method.batch_size or target.rows) * target.size * method.evaluations + STEP
+    return brief if method.total_steps * each < LITTLE else thorough
 
 
 def fixed_for(

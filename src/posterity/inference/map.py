@@ -62,6 +62,11 @@ class MAP(AbstractMethod):
         """`steps`."""
         return self.steps
 
+    @property
+    def evaluations(self) -> float:
+        """One."""
+        return 1
+
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> MAPState:
         """θ before the first step."""
         optimizer = self._transform().init(theta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -108,6 +109,11 @@ class AbstractMethod:
     def retreat(self, state: State) -> State:
         """The state to try again from after a step that was not finite."""
         return state
+
+    @property
+    def evaluations(self) -> float:
+        """How often a step evaluates the likelihood of its batch; infinite where not known."""
+        return math.inf
 
     def start_count(self, target: Target) -> int:
         """How many start points `fit` should prepare for every chain."""

@@ -18,7 +18,7 @@ from posterity.dtypes import float_dtype
 from posterity.inference.interrupt import Interrupt
 from posterity.inference.keeping import Keeping
 from posterity.inference.lanes import Lane, joined, reported, split
-from posterity.inference.loop import GIVE_UP, Loop, dispatch, fixed_for
+from posterity.inference.loop import GIVE_UP, Loop, compiled_for, fixed_for
 from posterity.inference.method import AbstractMethod, Review, Stretch
 from posterity.inference.watching import Finished, Peek, Watcher
 from posterity.target import Target
@@ -49,6 +49,7 @@ class Runner:
         self.keeping = keeping
         self.method = method
         self.fixed = fixed_for(method, target, batches)
+        self.dispatch = compiled_for(method, target)
         self.size = method.thin  # the first dispatch only compiles; its time says nothing
         self.compiled = False
         self.failures = 0
@@ -111,7 +112,7 @@ class Runner:
         confirm = int(last and count == lane.left and not self.method.collects)
         began = time.perf_counter()
         with contextlib.nullcontext() if self.compiled else paused_collection():
-            lane.loop, info, kept = dispatch(
+            lane.loop, info, kept = self.dispatch(
                 self.fixed, lane.loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
             )
         info = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :count], info)

@@ -163,6 +163,11 @@ class ADVI(AbstractMethod):
         """`steps`."""
         return self.steps
 
+    @property
+    def evaluations(self) -> float:
+        """One for each of the draws."""
+        return self.draws
+
     def start_count(self, target: Target) -> int:
         """How many cycles have a start of their own."""
         as_family(self.family).prepare(target.size)

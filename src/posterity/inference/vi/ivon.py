@@ -115,6 +115,11 @@ class IVON(AbstractMethod):
         """`steps`."""
         return self.steps
 
+    @property
+    def evaluations(self) -> float:
+        """One for each of the draws."""
+        return self.draws
+
     def start_count(self, target: Target) -> int:
         """How many runs have a start of their own."""
         count = (4 if target.size <= SMALL else 1) if self.starts is None else self.starts
