@@ -12,6 +12,7 @@ from typing import Any, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posterity.blocks import Block, Parameter
 from posterity.dtypes import float_dtype
@@ -97,7 +98,7 @@ class AbstractTarget(eqx.Module):
                 )
         return {path: jnp.asarray(params[path], float_dtype()) for path in expected}
 
-    def at(self, numbers: jax.Array) -> Self:
+    def at(self, numbers: jax.Array | np.ndarray) -> Self:
         """The target with the numbers to be learned at given values."""
         return self
 

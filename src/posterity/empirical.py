@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from numpyro.distributions.distribution import validation_enabled
 
 from posterity.dtypes import float_dtype
 
@@ -130,7 +131,8 @@ def slot(number: Learned, constraint: Any, name: str) -> Slot:
     value = np.asarray(number.value)
     if not bool(constraint(value)):
         raise ValueError(f"learned: {name} cannot start at {number.value}, outside {constraint}.")
-    free = float(np.asarray(dist.biject_to(constraint).inv(jnp.asarray(value, float_dtype()))))
+    start = jnp.asarray(np.asarray(value, float_dtype()))  # converted by NumPy: nothing is compiled
+    free = float(np.asarray(dist.biject_to(constraint).inv(start)))
     if not math.isfinite(free):
         raise ValueError(
             f"learned: {name} cannot start at {number.value}, on the edge of {constraint}."
@@ -158,7 +160,8 @@ def fill(given: Any, values: dict[int, Any]) -> Any:
     if type(given) is dist.TransformedDistribution:
         return dist.TransformedDistribution(fill(given.base_dist, values), given.transforms)
     args = {arg: fill(getattr(given, arg), values) for arg in given.arg_constraints}
-    return type(given)(**args)
+    with validation_enabled(is_validate=False):  # they are what a constraint gave
+        return type(given)(**args)
 
 
 def _rebuilds_by_base(given: dist.Distribution) -> bool:

@@ -110,7 +110,7 @@ class Target(AbstractTarget):
             kl_weight=float(kl_weight),
         )
 
-    def at(self, numbers: jax.Array) -> Self:
+    def at(self, numbers: jax.Array | np.ndarray) -> Self:
         """The target with the numbers to be learned at given values.
 
         Args:
@@ -121,7 +121,9 @@ class Target(AbstractTarget):
         """
         if not self.slots:
             return self
-        values = {slot.token: slot.constrain(numbers[i]) for i, slot in enumerate(self.slots)}
+        values = {
+            slot.token: jnp.asarray(slot.constrain(numbers[i])) for i, slot in enumerate(self.slots)
+        }
         filled = [block.fill(values) for block in self.blocks]
         return dataclasses.replace(
             self,

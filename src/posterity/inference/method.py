@@ -152,7 +152,7 @@ class AbstractMethod:
         Draws in a file are the posterior as they are, and do not come here.
         """
 
-    def numbers(self, state: State, memory: Any) -> jax.Array | None:
+    def numbers(self, state: State, memory: Any) -> np.ndarray | None:
         """The learned numbers (`Target.at`), unconstrained; None where there are none."""
         return None
 

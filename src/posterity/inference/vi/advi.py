@@ -324,10 +324,10 @@ class ADVI(AbstractMethod):
         q = jax.tree.map(lambda leaf: np.asarray(leaf)[0], self._result(state, memory).q)
         return as_family(self.family).to_distribution(q)
 
-    def numbers(self, state: Any, memory: Any) -> jax.Array | None:
+    def numbers(self, state: Any, memory: Any) -> np.ndarray | None:
         """The learned numbers, unconstrained, averaged as φ is."""
         found = self._result(state, memory).numbers
-        return None if found is None else jnp.asarray(found)[0]
+        return None if found is None else np.asarray(found)[0]
 
     def _result(self, state: Any, memory: Any) -> Phi:
         if self.optimizer is None and memory is not None and memory.best is not None:
