@@ -107,6 +107,13 @@ def test_rows_add_up_and_the_first_prior_stays() -> None:
     assert again.target.prior.base.density.size == 3
 
 
+def test_rows_of_a_tempered_posterior_count_more() -> None:
+    half = po.ADVI(family="full-rank", steps=300, temperature=0.5)
+    for method, most in ((FIRST, 4), (half, 8)):  # 20 rows, 5 inputs
+        posterior = po.fit(NOISY, DATA, method, progress=False)
+        assert remembered_of(posterior, X[::4]).weights.max() == most
+
+
 def test_it_is_saved_to_the_last_bit(tmp_path) -> None:
     first = po.fit(NOISY, DATA, FIRST, progress=False)
     after = (first, first.update(DATA, progress=False))

@@ -52,6 +52,7 @@ def same(one: po.Posterior, other: po.Posterior, x: np.ndarray) -> None:
     assert one.settings == other.settings
     assert one.result == other.result
     assert one.target.parameters == other.target.parameters
+    assert one.target.kl_weight == other.target.kl_weight
     assert (one.target.rows, one.target.x_shape, one.target.y_shape) == (
         other.target.rows,
         other.target.x_shape,
@@ -150,7 +151,7 @@ def test_every_activation_comes_back(tmp_path, activation):
 
 METHODS = [
     po.MAP(steps=5),
-    po.ADVI(steps=80, batch_size=5),
+    po.ADVI(steps=80, batch_size=5, temperature=0.5),
     po.SGLD(draws=6, step_size=1e-3, chains=2, thin=2),
     po.NUTS(chains=2, warmup=10, draws=5),
 ]
@@ -163,6 +164,28 @@ def test_what_a_fit_returns_comes_back_whole(tmp_path, method):
     loaded = po.load(posterior.save(tmp_path / "a"))
     same(posterior, loaded, X)
     same(posterior, po.load(loaded.save(tmp_path / "b")), X)  # what was loaded is saved again
+
+
+def test_the_bound_of_a_tempered_posterior_is_the_same_from_its_file(tmp_path):
+    data = X, X[:, 0]
+    method = po.ADVI(steps=80, temperature=0.5)
+    posterior = po.fit(linear(po.likelihoods.Normal(0.5)), data, method, progress=False)
+    loaded = po.load(posterior.save(tmp_path / "half"))
+    assert po.elbo(loaded, data, draws=100).value == po.elbo(posterior, data, draws=100).value
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), "warm"])
+def test_a_file_of_no_temperature_is_refused(tmp_path, temperature):
+    posterior = posterior_of(
+        linear(po.likelihoods.Normal(0.5)), gaussian_of([0.0], [1.0]), temperature=temperature
+    )
+    try:
+        path = posterior.save(tmp_path / "cold")
+    except ValueError:
+        assert temperature == float("inf")  # JSON has no such number
+        return
+    with pytest.raises(PosteriorFileError, match=r"temperature|makes no sense"):
+        po.load(path)
 
 
 def test_history_of_every_dtype_and_several_targets_come_back(tmp_path):

@@ -245,12 +245,14 @@ class Posterior:
             log p(θ) = log p₀(θ) + Σᵢ wᵢ E log p(y | xᵢ, θ) + a constant
             wᵢ = min( N / m, aleatoric variance / epistemic variance at xᵢ )
 
-        with the first prior p₀, the N rows seen so far, and y of the predicted mean and aleatoric
-        variance. So it says nothing where nothing was known. It departs from Bayes' rule by two
-        approximations: the old rows are replaced by equally many that lie where they were expected,
-        which counts the first prior in them a second time; and rows between remembered inputs are
-        not told apart from those at them. Robins 1995, "Catastrophic forgetting, rehearsal and
-        pseudorehearsal"; Titsias et al. 2020, "Functional regularisation for continual learning".
+        with the first prior p₀, the N rows seen so far (divided by a temperature), and y of the
+        predicted mean and aleatoric variance. So it says nothing where nothing was known. It
+        departs from Bayes' rule by two approximations: the old rows are replaced by equally many
+        that lie where they were expected, which counts the first prior in them a second time; and
+        rows between remembered inputs are not told apart from those at them.
+
+        Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal"; Titsias et al. 2020,
+        "Functional regularisation for continual learning".
 
         Args:
             correlations: ``"full"``, ``"low-rank"`` (ten directions, and every sd), or ``"none"``

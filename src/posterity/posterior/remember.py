@@ -26,7 +26,9 @@ def remembered(posterior: Posterior, x: Any) -> Remembered:
     predicted = posterior.predict(inputs)
     before = target.prior if isinstance(target.prior, Remembered) else None
     rows = target.rows + (before.rows if before else 0)
-    weights = rows_known(predicted.aleatoric, predicted.epistemic, rows / len(inputs))
+    # A tempered posterior counts every row 1 / temperature times beside the prior.
+    most = rows / len(inputs) / target.kl_weight
+    weights = rows_known(predicted.aleatoric, predicted.epistemic, most)
     y, shares = target.likelihood.expected(predicted.mean, predicted.aleatoric)
     dtype = target.likelihood.target_dtype
     return Remembered(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -220,11 +221,15 @@ def _target(
             f"{path}: it holds {kinds[program]} posterior, but the model given is "
             f"{kinds[not program]}."
         )
+    temperature = float(description["settings"].get("temperature", 1.0))
+    if not 0 < temperature < math.inf:
+        raise PosteriorFileError(f"{path}: its temperature is {temperature}.")
     if not isinstance(model, ProgramModel):
         x_shape, y_shape = (tuple(description[name]) for name in ("x_shape", "y_shape"))
-        return Target.build(model, x_shape, y_shape, int(description["rows"]))
+        return Target.build(model, x_shape, y_shape, int(description["rows"]), temperature)
     try:
-        return ProgramTarget.build(model, as_arguments(() if data is None else data))
+        arguments = as_arguments(() if data is None else data)
+        return ProgramTarget.build(model, arguments, temperature)
     except (TypeError, ValueError) as error:
         raise PosteriorFileError(
             f"{path}: {error} Give the data that were fitted: po.load(path, model=model, "
