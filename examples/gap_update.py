@@ -2,7 +2,7 @@
 
 python examples/gap_update.py [--out FOLDER]      two minutes
 
-By NUTS and by full-rank variational inference: yesterday's posterior becomes the prior as the
+By NUTS and by variational inference: yesterday's posterior becomes the prior as the
 moments of each weight, as normals with correlations, and as what it predicts at 50 old inputs.
 Writes gap-update.png to FOLDER (default: out).
 """
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     steps, draws = (200, 20) if given.quick else (30_000, 1_000)
     methods = {
         "NUTS": po.NUTS(chains=4, warmup=draws, draws=draws, max_depth=3 if given.quick else 10),
+        "mean-field VI": po.ADVI(draws=8, steps=steps),
         "full-rank VI": po.ADVI(family="full-rank", draws=8, steps=steps),
     }
     old = sides[0][:: len(x) // REMEMBERED]
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "correlations": {"correlations": "full"},
         f"predictions at {REMEMBERED} inputs": {"remember": old},
     }
-    figure, axes = plt.subplots(2, 4, figsize=(16, 7.5), sharex=True, sharey=True)
+    figure, axes = plt.subplots(3, 4, figsize=(16, 11), sharex=True, sharey=True)
     figure.set_layout_engine("constrained")
     for row, (name, method) in zip(axes, methods.items()):
         first = po.fit(curve(), sides, method, seed=42)

@@ -172,8 +172,8 @@ def fresh_compilations() -> Iterator[None]:
     [
         (no_scale, check_partition_gradients),
         (heavy_kl, check_optimum),
-        (heavy_kl, check_elbo_below_evidence),
-        (wrong_sign, check_optimum),
+        pytest.param(heavy_kl, check_elbo_below_evidence, marks=pytest.mark.slow),
+        pytest.param(wrong_sign, check_optimum, marks=pytest.mark.slow),
         (reused_key, check_draws_are_independent),
     ],
     ids=lambda function: function.__name__,

@@ -258,6 +258,7 @@ print(found.group(1) if found else resource.getrusage(resource.RUSAGE_SELF).ru_m
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_draws(pytestconfig):
     def peak(draws):
         command = [sys.executable, "-c", PEAK, str(draws)]

@@ -129,13 +129,10 @@ def test_it_is_saved_to_the_last_bit(tmp_path) -> None:
 @pytest.mark.parametrize(
     "method",
     [
-        po.MAP(steps=50),
         po.ADVI(estimator="local", steps=50),
         po.IVON(steps=50),
         po.DADVI(draws=4),
         po.NUTS(chains=2, warmup=50, draws=50),
-        po.MCLMC(chains=2, warmup=200, draws=50),
-        po.SGLD(chains=2, draws=50, batch_size=5, step_size=1e-3),
         po.SGFS(chains=2, draws=50, batch_size=5),
     ],
     ids=lambda method: type(method).__name__,

@@ -304,6 +304,7 @@ print(found.group(1) if found else resource.getrusage(resource.RUSAGE_SELF).ru_m
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_draws_in_a_file(pytestconfig: Any) -> None:
     def peak(draws: int) -> float:
         command = [sys.executable, "-c", PEAK, str(draws)]
