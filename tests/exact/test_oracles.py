@@ -6,6 +6,7 @@ the same checks on broken ones.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,7 +27,9 @@ MEAN_FIELD = MeanField()
 FIT = po.ADVI(steps=30_000, draws=4_096, stop=False)
 
 
+@functools.cache
 def fitted() -> po.Posterior:
+    """One fit for several checks, as it takes 20 seconds; see `fresh_compilations`."""
     return po.fit(ORACLE.model, ORACLE.data, FIT, progress=False)
 
 
@@ -160,10 +163,12 @@ def reused_key(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fresh_compilations() -> Iterator[None]:
-    """Compiled code knows nothing of a patch, and must not outlive it."""
+    """Compiled code and fits know nothing of a patch, and must not outlive it."""
     jax.clear_caches()
+    fitted.cache_clear()
     yield
     jax.clear_caches()
+    fitted.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_compilations")
