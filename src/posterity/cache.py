@@ -13,8 +13,8 @@ import jax
 import platformdirs
 
 VARIABLE = "POSTERITY_CACHE"
-# Code that runs once, and loops that are over in less time than it takes to compile them well. The
-# older emitters take half the time and make loops that take twice as long.
+# Code that runs once, and loops that are over in less time than it takes to compile them well: the
+# older emitters compile faster and make slower loops.
 ONCE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 BRIEF = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
 

@@ -63,11 +63,12 @@ class Remembered(Prior):
         here = (likelihood.kind, classes, x_shape, y_shape)
         known = self.shares.shape[1] if self.kind == "classification" else None
         before = (self.kind, known, self.x.shape[1:], self.y.shape[2:])
-        for name, one, other in zip(("kind", "classes", "inputs", "targets"), here, before):
+        names = ("kind of targets", "number of classes", "shape of an input", "shape of a target")
+        for name, one, other in zip(names, here, before):
             if one != other:
                 raise ValueError(
-                    f"prior: the posterior that it remembers has {name} {other} of a row, but the "
-                    f"model and its data have {one}."
+                    f"prior: the {name} is {one} in the model and its data, but {other} in the "
+                    "posterior that is remembered. Use it with a likelihood and data of its kind."
                 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from oracles import Conjugate, conjugate
 from posterior.handmade import draws_of, gaussian_of, linear, posterior_of
 from posterity.posterior import remember
 from posterity.posterior.remember import rows_known
+from posterity.posterior.store import PosteriorFileError
 from posterity.remembered import Remembered
 
 # A prior so wide that counting it twice moves the mean by less than a hundredth of an sd.
@@ -126,6 +128,17 @@ def test_it_is_saved_to_the_last_bit(tmp_path) -> None:
         np.testing.assert_array_equal(again[0].distribution.mean, again[1].distribution.mean)
 
 
+def test_a_file_of_negative_rows_is_refused(tmp_path) -> None:
+    first = po.fit(NOISY, DATA, FIRST, progress=False)
+    target = first.target
+    prior = remembered_of(first, X)
+    wrong = dataclasses.replace(prior, weights=-prior.weights)
+    model = po.Model(target.net, wrong, target.likelihood)
+    updated = po.fit(model, DATA, po.MAP(steps=2), progress=False)
+    with pytest.raises(PosteriorFileError, match="what its prior remembers makes no sense"):
+        po.load(updated.save(tmp_path / "negative"))
+
+
 @pytest.mark.parametrize(
     "method",
     [
@@ -147,8 +160,12 @@ def test_what_is_refused() -> None:
     first = po.fit(NOISY, DATA, FIRST, progress=False)
     with pytest.raises(ValueError, match="correlations, remember: give one"):
         first.update(DATA, correlations="full", remember=X)
-    with pytest.raises(ValueError, match=r"rows have shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"remember: its rows have shape \(2,\)"):
         first.update(DATA, remember=np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"remember\[:, None\]"):
+        first.update(DATA, remember=X[:, 0])
+    with pytest.raises(ValueError, match=r"remember\[1, 0\]"):
+        first.update(DATA, remember=[[0.0], [np.nan]])
     point = po.fit(NOISY, DATA, po.MAP(steps=5), progress=False)
     with pytest.raises(ValueError, match="MAP found a point"):
         point.update(DATA, remember=X)

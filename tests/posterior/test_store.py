@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -37,32 +38,26 @@ SQUARE = dist.TransformedDistribution(dist.Gamma(0.5, 1.0), PowerTransform(2.0))
 COV = jnp.array([[1.0, 0.5], [0.5, 2.0]])
 
 
-def same(one: po.Posterior, other: po.Posterior, x: np.ndarray) -> None:
+def contents(posterior: po.Posterior, x: np.ndarray) -> dict[str, Any]:
     """Everything that a posterior holds and says, bit for bit."""
-    assert type(one.distribution) is type(other.distribution)
-    for a, b in zip(jax.tree.leaves(one.distribution), jax.tree.leaves(other.distribution)):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
-    assert list(one.history) != [] or list(other.history) == []
-    assert set(one.history) == set(other.history)
-    for name in one.history:
-        a, b = one.history.fields[name], other.history.fields[name]
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
-    assert one.settings == other.settings
-    assert one.result == other.result
-    assert one.target.parameters == other.target.parameters
-    assert one.target.kl_weight == other.target.kl_weight
-    assert (one.target.rows, one.target.x_shape, one.target.y_shape) == (
-        other.target.rows,
-        other.target.x_shape,
-        other.target.y_shape,
-    )
-    theta = one.sample(0, 1)[0, 0]
-    np.testing.assert_array_equal(one.target.log_prior(theta), other.target.log_prior(theta))
-    a, b = one.predict(x, draws=3), other.predict(x, draws=3)
-    np.testing.assert_array_equal(a.mean, b.mean)
-    np.testing.assert_array_equal(a.total, b.total)
+
+    def bits(array: Any) -> tuple[str, tuple[int, ...], bytes]:
+        array = np.asarray(array)
+        return str(array.dtype), array.shape, array.tobytes()
+
+    target, theta = posterior.target, posterior.sample(0, 1)[0, 0]
+    predicted = posterior.predict(x, draws=3)
+    return {
+        "distribution": type(posterior.distribution),
+        "arrays": [bits(leaf) for leaf in jax.tree.leaves(posterior.distribution)],
+        "history": {name: bits(values) for name, values in posterior.history.fields.items()},
+        "settings": posterior.settings,
+        "result": posterior.result,
+        "target": (target.parameters, target.rows, target.x_shape, target.y_shape),
+        "temperature": target.kl_weight,
+        "log prior": bits(target.log_prior(theta)),
+        "predictions": (bits(predicted.mean), bits(predicted.total)),
+    }
 
 
 LIKELIHOODS = {
@@ -90,7 +85,7 @@ def filled(model, **kwargs):
 def test_every_likelihood_comes_back(tmp_path, name):
     likelihood, outputs = LIKELIHOODS[name]
     posterior = filled(linear(likelihood, outputs))
-    same(posterior, po.load(posterior.save(tmp_path / "a")), X)
+    assert contents(po.load(posterior.save(tmp_path / "a")), X) == contents(posterior, X)
 
 
 PRIORS = {
@@ -132,7 +127,7 @@ def test_every_prior_comes_back(tmp_path, name):
     net = po.nets.MLP(2, [], 1)
     posterior = filled(po.Model(net, PRIORS[name], po.likelihoods.Normal(0.3)), columns=2)
     loaded = po.load(posterior.save(tmp_path / "a"))
-    same(posterior, loaded, WIDE)
+    assert contents(loaded, WIDE) == contents(posterior, WIDE)
     key = jax.random.key(0)
     np.testing.assert_array_equal(posterior.target.prior_draw(key), loaded.target.prior_draw(key))
 
@@ -162,8 +157,9 @@ def test_what_a_fit_returns_comes_back_whole(tmp_path, method):
     posterior = po.fit(linear(LIKELIHOODS["normal-learned"][0]), (X, X[:, 0]), method)
     assert len(posterior.history) > 1
     loaded = po.load(posterior.save(tmp_path / "a"))
-    same(posterior, loaded, X)
-    same(posterior, po.load(loaded.save(tmp_path / "b")), X)  # what was loaded is saved again
+    assert contents(loaded, X) == contents(posterior, X)
+    again = po.load(loaded.save(tmp_path / "b"))  # what was loaded is saved again
+    assert contents(again, X) == contents(posterior, X)
 
 
 def test_the_bound_of_a_tempered_posterior_is_the_same_from_its_file(tmp_path):
@@ -174,16 +170,12 @@ def test_the_bound_of_a_tempered_posterior_is_the_same_from_its_file(tmp_path):
     assert po.elbo(loaded, data, draws=100).value == po.elbo(posterior, data, draws=100).value
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), "warm"])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, "warm"])
 def test_a_file_of_no_temperature_is_refused(tmp_path, temperature):
     posterior = posterior_of(
         linear(po.likelihoods.Normal(0.5)), gaussian_of([0.0], [1.0]), temperature=temperature
     )
-    try:
-        path = posterior.save(tmp_path / "cold")
-    except ValueError:
-        assert temperature == float("inf")  # JSON has no such number
-        return
+    path = posterior.save(tmp_path / "cold")
     with pytest.raises(PosteriorFileError, match=r"temperature|makes no sense"):
         po.load(path)
 
@@ -197,7 +189,7 @@ def test_history_of_every_dtype_and_several_targets_come_back(tmp_path):
         "reversed": np.arange(5)[::-1],
     }
     posterior = filled(linear(po.likelihoods.Normal(0.5), 2), targets=2, history=history)
-    same(posterior, po.load(posterior.save(tmp_path / "a")), X)
+    assert contents(po.load(posterior.save(tmp_path / "a")), X) == contents(posterior, X)
 
 
 def test_the_suffix_is_added_where_there_is_none(tmp_path):
@@ -205,7 +197,7 @@ def test_the_suffix_is_added_where_there_is_none(tmp_path):
     assert posterior.save(tmp_path / "a") == tmp_path / "a.safetensors"
     assert posterior.save(str(tmp_path / "deep" / "b.bin")) == tmp_path / "deep" / "b.bin"
     for name in ("a", "a.safetensors", "deep/b.bin"):
-        same(posterior, po.load(str(tmp_path / name)), X)
+        assert contents(po.load(str(tmp_path / name)), X) == contents(posterior, X)
 
 
 # -- models of the user's own --------------------------------------------------------------------
@@ -226,7 +218,7 @@ def test_a_net_of_ones_own_needs_the_model(tmp_path):
         path = posterior.save(tmp_path / "a")
         with pytest.raises(PosteriorFileError, match=rf"{word}.*po\.load\(path, model=model\)"):
             po.load(path)
-        same(posterior, po.load(path, model=model), X)
+        assert contents(po.load(path, model=model), X) == contents(posterior, X)
 
 
 class Mine(dist.Normal):

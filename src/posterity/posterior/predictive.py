@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 SMALLEST_PROBABILITY = 1e-30  # that a mean over draws in float32 holds with all its digits
 
 
-def check_rows(x: Any, expected: tuple[int, ...]) -> np.ndarray:
+def check_rows(x: Any, expected: tuple[int, ...], name: str = "x") -> np.ndarray:
     """Inputs as an array, checked to be rows of the shape that was fitted.
+
+    Args:
+        x: the inputs (rows, ...). expected: shape of a row. name: what the user calls them.
 
     Raises:
         TypeError, ValueError: they are not.
     """
-    inputs = as_inputs(x)
+    inputs = as_inputs(x, name)
     if inputs.shape[1:] != expected:
         raise ValueError(
-            f"x: its rows have shape {inputs.shape[1:]}, but the model was fitted to rows of shape "
-            f"{expected}. Give the same columns in the same order as in fit."
+            f"{name}: its rows have shape {inputs.shape[1:]}, but the model was fitted to rows of "
+            f"shape {expected}. Give the same columns in the same order as in fit."
         )
     return inputs
 

@@ -22,7 +22,7 @@ def remembered(posterior: Posterior, x: Any) -> Remembered:
         ValueError: no rows, or rows that are not finite or of another shape than in `fit`.
     """
     target = posterior.target
-    inputs = check_rows(x, target.x_shape)
+    inputs = check_rows(x, target.x_shape, "remember")
     predicted = posterior.predict(inputs)
     before = target.prior if isinstance(target.prior, Remembered) else None
     rows = target.rows + (before.rows if before else 0)

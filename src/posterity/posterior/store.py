@@ -252,7 +252,8 @@ def _remembered(path: Path, description: Any, tensors: dict[str, Any]) -> dict[s
     x, y, shares, weights = (tensors[REMEMBERED + name] for name in ARRAYS)
     rows, each = shares.shape
     fits = x.shape[0] == rows and y.shape[:2] == (rows, each) and weights.shape == (rows,)
-    if not (fits and all(np.isfinite(part).all() for part in (x, y, shares, weights))):
+    finite = all(np.isfinite(part).all() for part in (x, y, shares, weights))
+    if not (fits and finite and (shares >= 0).all() and (weights >= 0).all()):
         raise PosteriorFileError(f"{path}: what its prior remembers makes no sense.")
     x, shares, weights = (jnp.asarray(part, float_dtype()) for part in (x, shares, weights))
     y = jnp.asarray(y, np.int32 if np.issubdtype(y.dtype, np.integer) else float_dtype())
