@@ -1,12 +1,13 @@
-"""How long convolutions take inside a compiled loop on CPU, by XLA and lowered: two tables.
+"""How long convolutions take inside a compiled loop on CPU, by XLA and lowered: three tables.
 
-python benchmarks/convolutions.py        about two minutes on two cores
+python benchmarks/convolutions.py        about four minutes on two cores
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
@@ -15,12 +16,31 @@ import jax.numpy as jnp
 from jax import lax
 
 import posterity as po
-from posterity.nets.lowering import lowered, products
+from posterity.nets.lowering import lowered, products, spectra
 
 ROWS, STEPS, REPEATS = 128, 10, 5
 # The layers of LeNet-5: height and width, channels in and out. All have kernels of 5×5.
 LAYERS = {"28²·1→6": (28, 1, 6), "14²·6→16": (14, 6, 16), "7²·16→120": (7, 16, 120)}
 TILES = (1, 2, 4, 8)
+# Height and width, channels in and out, kernel, rows: where patches or spectra should be chosen.
+SHAPES = [
+    (7, 16, 120, 5, 128),
+    (7, 16, 120, 5, 16),
+    (7, 16, 120, 5, 4),
+    (14, 6, 16, 5, 128),
+    (28, 1, 6, 5, 128),
+    (4, 64, 64, 3, 128),
+    (8, 16, 16, 3, 128),
+    (8, 64, 64, 3, 128),
+    (8, 128, 128, 3, 128),
+    (10, 8, 8, 3, 128),
+    (14, 3, 16, 3, 128),
+    (16, 32, 32, 3, 128),
+    (28, 8, 8, 3, 128),
+    (32, 3, 16, 3, 128),
+    (32, 16, 16, 3, 128),
+    (32, 32, 32, 5, 32),
+]
 
 
 def conv(w: jax.Array, x: jax.Array) -> jax.Array:
@@ -29,11 +49,35 @@ def conv(w: jax.Array, x: jax.Array) -> jax.Array:
     )
 
 
-def layer(size: int, channels: int, outputs: int) -> tuple[jax.Array, jax.Array]:
+def layer(
+    size: int, channels: int, outputs: int, kernel: int = 5, rows: int = ROWS
+) -> tuple[jax.Array, jax.Array]:
     """A kernel and a batch of inputs."""
     keys = jax.random.split(jax.random.key(0))
-    w = jax.random.normal(keys[0], (5, 5, channels, outputs)) / (25 * channels) ** 0.5
-    return w, jax.random.normal(keys[1], (ROWS, size, size, channels))
+    w = jax.random.normal(keys[0], (kernel, kernel, channels, outputs))
+    w /= (kernel**2 * channels) ** 0.5
+    return w, jax.random.normal(keys[1], (rows, size, size, channels))
+
+
+def flipout(w: jax.Array, x: jax.Array) -> jax.Array:
+    """Both convolutions of a layer under Flipout; the signs are not what takes time."""
+    rows, _, _, channels = x.shape
+    s, r = (
+        jax.random.rademacher(jax.random.key(n), (rows, 1, 1, size), x.dtype)
+        for n, size in enumerate((channels, w.shape[3]))
+    )
+    x = jnp.tanh(x)
+    return conv(w, x) + r * conv(2 * w, x * s)
+
+
+@contextmanager
+def by(way: str) -> Iterator[None]:
+    """All convolutions by patches, or by spectra, or as costs choose."""
+    cost = spectra.cost
+    if way != "chosen":
+        spectra.cost = lambda *sizes: float("inf") if way == "patches" else -1.0
+    yield
+    spectra.cost = cost
 
 
 def descent(apply: Callable[..., jax.Array], steps: int) -> Callable[..., Any]:
@@ -79,6 +123,19 @@ def beside(name: str, apply: Callable[..., jax.Array], *args: Any) -> None:
     )
 
 
+def by_way(size: int, channels: int, outputs: int, kernel: int, rows: int) -> None:
+    """A row: patches, spectra and what is chosen, of one convolution and of Flipout's two."""
+    args, cells = layer(size, channels, outputs, kernel, rows), []
+    for apply in (conv, flipout):
+        ms = {}
+        for way in ("patches", "spectra", "chosen"):
+            with by(way):
+                ((ms[way], _),) = timed([(lowered(apply), STEPS)], *args)
+        cells += [f"{ms['patches']:.1f}", f"{ms['spectra']:.1f}", f"{ms['chosen']:.1f}"]
+    name = f"{size}²·{channels}→{outputs}, {kernel}×{kernel}, {rows} rows"
+    print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
 def by_tile(name: str, *args: jax.Array) -> None:
     """A row: ours with the tiles that it chooses, and with square ones of each size."""
     choose = products.with_tiles
@@ -88,7 +145,8 @@ def by_tile(name: str, *args: jax.Array) -> None:
             products.with_tiles = lambda axes, channels, outputs, tile=tile: tuple(
                 axis._replace(tile=min(tile, axis.out)) for axis in axes
             )
-        cells.append(f"{timed([(lowered(conv), STEPS)], *args)[0][0]:.1f}")
+        with by("patches"):
+            cells.append(f"{timed([(lowered(conv), STEPS)], *args)[0][0]:.1f}")
     products.with_tiles = choose
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
@@ -102,7 +160,11 @@ def main() -> None:
     net = po.nets.LeNet5()
     images = jax.random.normal(jax.random.key(1), (ROWS, 28, 28, 1))
     beside("LeNet-5", net.apply, net.init(jax.random.key(2)), images)
-    print("\n| ms per step | chosen | " + " | ".join(f"{t}×{t}" for t in TILES) + " |")
+    print("\n| ms per step | patches | spectra | chosen | Flipout, patches | spectra | chosen |")
+    print("| --- |" + " ---: |" * 6)
+    for shape in SHAPES:
+        by_way(*shape)
+    print("\n| ms per step, by patches | chosen | " + " | ".join(f"{t}×{t}" for t in TILES) + " |")
     print("| --- |" + " ---: |" * (1 + len(TILES)))
     for name, sizes in LAYERS.items():
         by_tile(name, *layer(*sizes))

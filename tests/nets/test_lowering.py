@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from posterity.nets.convolves import NAMES
-from posterity.nets.lowering import lowered, products
+from posterity.nets.convolves import NAMES, held
+from posterity.nets.lowering import lowered, products, spectra
 from posterity.nets.lowering.evaluation import RULES
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -49,24 +50,48 @@ def same_with_derivatives(function: Callable[..., Any], *args: jax.Array) -> Non
     same(ours, theirs)
 
 
-def names(function: Callable[..., Any], *args: Any) -> set[str]:
-    """The primitives that a function uses, at any depth."""
+def equations(function: Callable[..., Any], *args: Any) -> list[Any]:
+    """The equations of a function, at any depth."""
 
-    def visit(jaxpr: Any) -> set[str]:
-        found = set()
+    def visit(jaxpr: Any) -> list[Any]:
+        found = []
         for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-            found.add(equation.primitive.name)
-            for part in jax.tree.leaves(
-                list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
-            ):
-                if hasattr(part, "eqns"):
-                    found |= visit(part)
+            found.append(equation)
+            found += [inner for part in held(equation) for inner in visit(part)]
         return found
 
     return visit(jax.make_jaxpr(function)(*args))
 
 
+def names(function: Callable[..., Any], *args: Any) -> set[str]:
+    """The primitives that a function uses, at any depth."""
+    return {equation.primitive.name for equation in equations(function, *args)}
+
+
+def transforms(function: Callable[..., Any], *args: Any) -> dict[tuple[str, str], int]:
+    """How often a function transforms which part of a convolution, there or back."""
+    return collections.Counter(
+        (equation.params["part"], "back" if equation.params["back"] else "there")
+        for equation in equations(function, *args)
+        if equation.primitive.name == "spectrum"
+    )
+
+
 SLOW = set(NAMES)
+
+
+@pytest.fixture(params=["patches", "spectra"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """All convolutions by patches, or all by spectra, whatever they cost."""
+    cost = {"patches": np.inf, "spectra": -1.0}[request.param]
+    monkeypatch.setattr(spectra, "cost", lambda *sizes: cost)
+    return request.param
+
+
+def took(way: str, function: Callable[..., Any], *args: Any) -> bool:
+    """Whether the convolutions of a function are made in this way and no other."""
+    made = names(lowered(function), *args)
+    return ("spectrum" in made, "conv_outputs" in made) == (way == "spectra", way == "patches")
 
 
 def test_what_is_found_is_what_has_a_rule() -> None:
@@ -92,7 +117,7 @@ CONVOLUTIONS = [
 
 @pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), CONVOLUTIONS)
 def test_convolutions_with_derivatives(
-    stride: Any, padding: Any, dilation: Any, groups: int
+    stride: Any, padding: Any, dilation: Any, groups: int, way: str
 ) -> None:
     def conv(x: jax.Array, w: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(
@@ -102,6 +127,7 @@ def test_convolutions_with_derivatives(
     x, w = normal(0, 3, 9, 8, 4), normal(1, 3, 2, 4 // groups, 8)
     same_with_derivatives(conv, x, w)
     assert not names(lowered(conv), x, w) & SLOW
+    assert took(way if groups == 1 else "patches", conv, x, w)
 
 
 @pytest.mark.parametrize("tile", [(1, 4), (2, 1), (3, 2), (5, 4)])
@@ -113,6 +139,7 @@ def test_every_tile_gives_the_same_numbers(
         return tuple(axis._replace(tile=min(t, axis.out)) for axis, t in zip(axes, tile))
 
     monkeypatch.setattr(products, "with_tiles", tiled)
+    monkeypatch.setattr(spectra, "cost", lambda *sizes: np.inf)
 
     def conv(x: jax.Array, w: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(x, w, stride, ((1, 0), (2, 1)), dimension_numbers=NHWC)
@@ -121,7 +148,7 @@ def test_every_tile_gives_the_same_numbers(
     same_with_derivatives(conv, normal(0, tile[0], 11, 10, 2), normal(1, 3, 4, 2, tile[1] + 1))
 
 
-def test_layouts_and_one_axis() -> None:
+def test_layouts_and_one_axis(way: str) -> None:
     x, w = normal(0, 2, 3, 8, 7), normal(1, 5, 3, 3, 3)
     same_with_derivatives(lambda x, w: lax.conv(x, w, (1, 1), "SAME"), x, w)
     line, kernel = normal(2, 2, 12, 3), normal(3, 4, 3, 5)
@@ -140,6 +167,7 @@ def test_large_batches_go_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> Non
         return lax.conv(x, w, (1, 1), "SAME")
 
     monkeypatch.setattr(products, "MOST_PATCHES", 4_000)
+    monkeypatch.setattr(spectra, "cost", lambda *sizes: np.inf)
     x, w = normal(0, 12, 3, 9, 9), normal(1, 2, 3, 3, 3)
     same_with_derivatives(conv, x, w)
     assert "while" in jax.jit(lowered(conv)).lower(x, w).as_text()
@@ -153,7 +181,9 @@ UNSUPPORTED = {
     "batch groups": lambda x, w: lax.conv_general_dilated(
         x, w, (1, 1), "SAME", batch_group_count=2
     ),
-    "many places": lambda x, w: lax.conv(x, jnp.tile(w, (1, 1, 4, 4)), (1, 1), "SAME"),
+    "many places": lambda x, w: lax.conv_general_dilated(
+        x, jnp.tile(w[:, :1], (1, 1, 4, 4)), (1, 1), "SAME", feature_group_count=2
+    ),
     "three axes": lambda x, w: lax.conv_general_dilated(
         x[..., None], w[..., None], (1, 1, 1), "SAME"
     ),
@@ -250,11 +280,12 @@ def loss(apply: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return lambda params, x: jnp.sum(apply(params, x) ** 2)
 
 
-def test_a_net_and_its_gradient() -> None:
+def test_a_net_and_its_gradient(way: str) -> None:
     params, x = net_params(), normal(5, *IMAGES)
     same(lowered(net)(params, x), net(params, x))
     same(jax.jit(jax.grad(loss(lowered(net))))(params, x), jax.grad(loss(net))(params, x), 5_000)
     assert not names(jax.grad(loss(lowered(net))), params, x) & SLOW
+    assert took(way, net, params, x)
 
 
 FLAT = {
@@ -269,7 +300,7 @@ FLAT = {
 
 @pytest.mark.parametrize("layout", [NHWC, NCHW], ids=["rows-last", "channels-first"])
 @pytest.mark.parametrize("name", FLAT)
-def test_a_dense_layer_takes_features_as_they_are_kept(name: str, layout: Any) -> None:
+def test_a_dense_layer_takes_features_as_they_are_kept(name: str, layout: Any, way: str) -> None:
     shapes = {NHWC: ((4, 6, 5, 2), (3, 3, 2, 7)), NCHW: ((4, 2, 6, 5), (7, 2, 3, 3))}[layout]
 
     def net(x: jax.Array, kernel: jax.Array, w: jax.Array, v: jax.Array) -> jax.Array:
@@ -282,7 +313,9 @@ def test_a_dense_layer_takes_features_as_they_are_kept(name: str, layout: Any) -
     same_with_derivatives(net, x, kernel, w, v)
 
 
-def test_the_weights_are_turned_and_not_the_features() -> None:
+def test_the_weights_are_turned_and_not_the_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectra, "cost", lambda *sizes: np.inf)
+
     def net(x: jax.Array, kernel: jax.Array, w: jax.Array) -> jax.Array:
         h = jax.nn.relu(lax.conv_general_dilated(x, kernel, (1, 1), "SAME", None, None, NHWC))
         return h.reshape(h.shape[0], -1) @ w
@@ -294,14 +327,22 @@ def test_the_weights_are_turned_and_not_the_features() -> None:
     assert turned.primitive.name == "transpose"
 
 
-def test_gradient_of_the_data_is_not_computed() -> None:
+def test_gradient_of_the_data_is_not_computed(way: str) -> None:
     params, x = net_params(), normal(5, *IMAGES)
-    jaxpr = str(jax.make_jaxpr(jax.grad(loss(lowered(net))))(params, x))
-    assert jaxpr.count("conv_kernel[") == 2
-    assert jaxpr.count("conv_inputs[") == 1
+    gradient = jax.grad(loss(lowered(net)))
+    if way == "patches":
+        made = [equation.primitive.name for equation in equations(gradient, params, x)]
+        assert made.count("conv_kernel") == 2
+        assert made.count("conv_inputs") == 1
+        return
+    # Of both layers there and back, but of the data only there.
+    found = transforms(gradient, params, x)
+    assert found["inputs", "there"] == 2
+    assert found["inputs", "back"] == 1
+    assert found["kernel", "back"] == found["outputs", "there"] == 2
 
 
-def test_second_derivatives() -> None:
+def test_second_derivatives(way: str) -> None:
     def smooth(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
         y = lax.conv_general_dilated(x, params["w1"], (1, 1), "SAME", dimension_numbers=NHWC)
         y = jnp.tanh(y + params["b1"])
@@ -326,23 +367,81 @@ def test_second_derivatives() -> None:
     same(ours, theirs, 20_000)
 
 
-def test_flipout_by_hand() -> None:
+def flipout(
+    mean: jax.Array, noise: jax.Array, x: jax.Array, s: jax.Array, r: jax.Array
+) -> jax.Array:
+    def conv(x: jax.Array, w: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=NHWC)
+
+    return conv(x, mean) + r * conv(x * s, noise)
+
+
+def test_flipout_by_hand(way: str) -> None:
     """Two convolutions per layer, signs per example, a bias added to their sum."""
-    signs_in = jnp.sign(normal(6, 5, 1, 1, 3))
-    signs_out = jnp.sign(normal(7, 5, 1, 1, 4))
+    s, r = jnp.sign(normal(6, 5, 1, 1, 3)), jnp.sign(normal(7, 5, 1, 1, 4))
 
     def layer(mean: jax.Array, noise: jax.Array, bias: jax.Array, x: jax.Array) -> jax.Array:
-        def conv(x: jax.Array, w: jax.Array) -> jax.Array:
-            return lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=NHWC)
-
-        return conv(x, mean) + signs_out * conv(x * signs_in, noise) + bias
+        return jnp.tanh(flipout(mean, noise, jnp.tanh(x), s, r) + bias)
 
     same_with_derivatives(
         layer, normal(0, 3, 3, 3, 4), normal(1, 3, 3, 3, 4), normal(2, 4), normal(3, 5, 6, 7, 3)
     )
 
 
-def test_vmap_of_the_lowered_and_of_what_is_lowered() -> None:
+def test_flipout_shares_its_transforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the inputs, one of the outputs, and one of each kernel; the same for gradients."""
+    monkeypatch.setattr(spectra, "cost", lambda *sizes: -1.0)
+    s, r = jnp.sign(normal(6, 5, 1, 1, 3)), jnp.sign(normal(7, 5, 1, 1, 4))
+
+    def layers(first: jax.Array, mean: jax.Array, noise: jax.Array, x: jax.Array) -> jax.Array:
+        x = lax.conv_general_dilated(x, first, (1, 1), "SAME", dimension_numbers=NHWC)
+        return flipout(mean, noise, jnp.tanh(x), s, r).sum()
+
+    sizes = (3, 3, 2, 3), (3, 3, 3, 4), (3, 3, 3, 4), (5, 6, 7, 2)
+    args = [normal(i, *size) for i, size in enumerate(sizes)]
+    assert transforms(jax.grad(lowered(layers), argnums=(0, 1, 2)), *args) == {
+        ("inputs", "there"): 2,
+        ("inputs", "back"): 1,
+        ("kernel", "there"): 3,
+        ("kernel", "back"): 3,
+        ("outputs", "there"): 2,
+        ("outputs", "back"): 2,
+    }
+
+
+def after(x: jax.Array, w: jax.Array, strides: tuple[int, int] = (1, 1)) -> jax.Array:
+    return lax.conv_general_dilated(x, w, strides, "SAME", dimension_numbers=NHWC)
+
+
+# Of x (4, 6, 5, 3), w (3, 3, 3, 3) and v (1, 3, 3, 3): what may be put off, and what may not.
+PUT_OFF = {
+    "used twice": lambda x, w, v: after(x, w) * jnp.tanh(after(x, w)) + x,
+    "scaled by channel": lambda x, w, v: after(jnp.tanh(after(x, w)) * normal(5, 3), v),
+    "scaled by row": lambda x, w, v: after(x, w) * normal(5, 4, 1, 1, 1) * 2.0,
+    "scaled by column": lambda x, w, v: after(after(x, v) * normal(5, 1, 1, 5, 1), w),
+    "scaled by place": lambda x, w, v: after(x, w) * normal(5, 4, 6, 5, 3),
+    "scaled by one number": lambda x, w, v: after(x, w) * jnp.full((1, 1, 1, 1), 3.0),
+    "scaled by its mean": lambda x, w, v: after(x, w) * after(x, v).mean((1, 2), keepdims=True),
+    "scaled twice": lambda x, w, v: after(after(x, v) * normal(5, 4, 1, 1, 3) * normal(6, 3), w),
+    "squared": lambda x, w, v: after(x, w) * after(x, w),
+    "added": lambda x, w, v: after(x, w) + after(jnp.sin(x), 2 * w),
+    "subtracted": lambda x, w, v: after(x, w) - after(jnp.sin(x), w[::-1]),
+    "added to another kind": lambda x, w, v: after(x, w) + after(x, v),
+    "added to a smaller": lambda x, w, v: after(x, w) + after(x.mean((1, 2), keepdims=True), w),
+    "scaled into a larger": lambda x, w, v: after(x[:1], w) * normal(5, 4, 6, 5, 3),
+    "one row": lambda x, w, v: after(after(x[:1], v) * normal(5, 1, 1, 1, 3), w),
+    "turned": lambda x, w, v: jnp.transpose(after(x, w) * normal(5, 4, 1, 1, 3), (3, 0, 2, 1)),
+    "strided": lambda x, w, v: after(after(x, v) * normal(5, 4, 1, 1, 3), w, (2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", PUT_OFF)
+def test_what_is_put_off_is_done(name: str, way: str) -> None:
+    x, w, v = normal(0, 4, 6, 5, 3), normal(1, 3, 3, 3, 3), normal(2, 1, 3, 3, 3)
+    same_with_derivatives(PUT_OFF[name], x, w, v)
+
+
+def test_vmap_of_the_lowered_and_of_what_is_lowered(way: str) -> None:
     many = jax.tree.map(lambda *leaves: jnp.stack(leaves), net_params(), net_params(20))
     params, x, xs = net_params(), normal(5, *IMAGES), normal(6, 2, *IMAGES)
     gradient, ours = jax.grad(loss(net)), jax.grad(loss(lowered(net)))

@@ -196,11 +196,11 @@ class ADVI(AbstractMethod):
         at, length, highest, size = state.clock
         warm = jnp.minimum((at + 1) / (self.kl_warmup * length), 1.0) if self.kl_warmup else 1.0
 
-        once = once_of(at, target.size)
+        once, family = once_of(at, target.size), as_family(self.family)
 
         def loss(phi: Phi) -> tuple[jax.Array, jax.Array]:
             here = target if phi.numbers is None else target.at(phi.numbers)
-            log_likelihood, divergence = self._terms(key, here, phi.q, batch, once)
+            log_likelihood, divergence = self._terms(key, here, family.opened(phi.q), batch, once)
             return -here.elbo(log_likelihood, divergence, warm), here.elbo(
                 log_likelihood, divergence
             )

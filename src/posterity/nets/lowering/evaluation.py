@@ -25,6 +25,7 @@ from posterity.nets.lowering.layouts import (
     merging,
     plain_of,
 )
+from posterity.nets.lowering.pending import put_off
 from posterity.nets.lowering.pooling import max_pooling, sum_pooling
 
 RULES: dict[Any, Callable[..., Any]] = {
@@ -145,7 +146,7 @@ def _evaluate(equation: Any, values: list[Any]) -> Sequence[Any]:
     elif primitive in FOLLOWING:
         made = FOLLOWING[primitive](*values, params)
     elif primitive in ELEMENTWISE:
-        made = elementwise(primitive, values, params)
+        made = put_off(primitive, values) or elementwise(primitive, values, params)
     if made is not None:
         return [made]
     kept, values = values, [plain_of(value) for value in values]

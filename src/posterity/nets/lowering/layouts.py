@@ -5,9 +5,10 @@ So nothing is copied between a convolution and what follows it.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,59 +18,113 @@ from jax import lax
 from posterity.nets.lowering.primitives import CONVOLVED, per_channel
 
 
-class Turned(NamedTuple):
-    """A value kept with its axes in another order, `array = value.transpose(order)`."""
-
-    array: jax.Array
-    order: tuple[int, ...]
+class AbstractKept:
+    """A value that is not kept as an array of its own."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The value's."""
-        return tuple(self.array.shape[self.order.index(axis)] for axis in range(len(self.order)))
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> Any:
+        """The value's."""
+        raise NotImplementedError
+
+    def turned(self, order: tuple[int, ...]) -> jax.Array:
+        """The value with its axes in this order."""
+        raise NotImplementedError
 
     @property
     def plain(self) -> jax.Array:
         """The value."""
-        return self.array.transpose(np.argsort(self.order))
+        return self.turned(tuple(range(len(self.shape))))
+
+    @property
+    def settled(self) -> AbstractKept:
+        """The value with what was put off done, and its axes in the order in which it is kept."""
+        return self
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Turned(AbstractKept):
+    """A value kept with its axes in another order, `array = value.transpose(order)`.
+
+    `spectra` are those for convolutions that have asked for them.
+    """
+
+    array: jax.Array
+    order: tuple[int, ...]
+    spectra: dict[Any, jax.Array] = dataclasses.field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The value\'s."""
+        return tuple(self.array.shape[self.order.index(axis)] for axis in range(len(self.order)))
+
+    @property
+    def dtype(self) -> Any:
+        """The value\'s."""
+        return self.array.dtype
 
     def turned(self, order: tuple[int, ...]) -> jax.Array:
         """The value with its axes in this order."""
-        return self.array if order == self.order else self.plain.transpose(order)
+        if order == self.order:
+            return self.array
+        return self.array.transpose([self.order.index(axis) for axis in order])
 
 
-class Merged(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Merged(AbstractKept):
     """(rows, features), of which the features are kept as the axes they were merged from."""
 
     apart: Turned
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The value's."""
+        """The value\'s."""
         rows, *rest = self.apart.shape
         return rows, math.prod(rest)
 
     @property
-    def plain(self) -> jax.Array:
-        """The value."""
-        return self.apart.plain.reshape(self.shape)
+    def dtype(self) -> Any:
+        """The value\'s."""
+        return self.apart.dtype
 
     def turned(self, order: tuple[int, ...]) -> jax.Array:
         """The value with its axes in this order."""
-        return self.plain.transpose(order)
+        return self.apart.plain.reshape(self.shape).transpose(order)
 
 
-class Spread(NamedTuple):
-    """A value not yet broadcast: axis i of `small` is axis `axes[i]` of `shape`."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spread(AbstractKept):
+    """A value not yet broadcast: axis i of `small` is axis `axes[i]` of the `full` shape."""
 
     small: jax.Array
     axes: tuple[int, ...]
-    shape: tuple[int, ...]
+    full: tuple[int, ...]
 
     @property
-    def plain(self) -> jax.Array:
-        """The value."""
-        return self.turned(tuple(range(len(self.shape))))
+    def shape(self) -> tuple[int, ...]:
+        """The value\'s."""
+        return self.full
+
+    @property
+    def dtype(self) -> Any:
+        """The value\'s."""
+        return self.small.dtype
+
+    @property
+    def varies(self) -> set[int]:
+        """The axes along which it has more than one value."""
+        return {axis for axis, size in zip(self.axes, self.small.shape) if size > 1}
+
+    def factor(self, order: tuple[int, ...]) -> jax.Array:
+        """With axes in this order, and of size one where the value does not vary."""
+        sizes = [1] * len(self.shape)
+        for axis, size in zip(self.axes, self.small.shape):
+            sizes[axis] = size
+        return self.small.reshape(sizes).transpose(order)
 
     def turned(self, order: tuple[int, ...]) -> jax.Array:
         """The value with its axes in this order."""
@@ -78,34 +133,36 @@ class Spread(NamedTuple):
         places = [order.index(axis) for i, axis in enumerate(self.axes) if i not in ones]
         small = small.transpose(np.argsort(places))
         shape = tuple(self.shape[axis] for axis in order)
-        if places == [0] and small.dtype in CONVOLVED:
-            return per_channel.bind(small, shape=shape)
+        if len(places) == 1 and places[0] < len(shape) - 1 and small.dtype in CONVOLVED:
+            return per_channel.bind(small, shape=shape, axis=places[0])
         return lax.broadcast_in_dim(small, shape, sorted(places))
 
 
 def plain_of(value: Any) -> Any:
     """The value as an array."""
-    return value.plain if isinstance(value, LAZY) else value
+    return value.plain if isinstance(value, AbstractKept) else value
 
 
 def type_of(value: Any) -> jax.ShapeDtypeStruct:
     """Its shape and dtype, without computing it."""
-    if isinstance(value, Merged):
-        return jax.ShapeDtypeStruct(value.shape, value.apart.array.dtype)
-    if isinstance(value, Turned):
-        return jax.ShapeDtypeStruct(value.shape, value.array.dtype)
-    if isinstance(value, Spread):
-        return jax.ShapeDtypeStruct(value.shape, value.small.dtype)
+    if isinstance(value, AbstractKept):
+        return jax.ShapeDtypeStruct(value.shape, value.dtype)
     return jax.ShapeDtypeStruct(jnp.shape(value), jnp.result_type(value))
 
 
 def turned_to(value: Any, order: tuple[int, ...]) -> Any:
     """The value with its axes in this order."""
-    return value.turned(order) if isinstance(value, LAZY) else value.transpose(order)
+    return value.turned(order) if isinstance(value, AbstractKept) else value.transpose(order)
+
+
+def settled(value: Any) -> Any:
+    """The value with nothing put off."""
+    return value.settled if isinstance(value, AbstractKept) else value
 
 
 def merging(x: Any, params: dict[str, Any]) -> Merged | None:
     """A reshape that merges all axes but the first, where these are kept in another order."""
+    x = settled(x)
     if not isinstance(x, Turned) or x.order[-1] != 0 or params["dimensions"] is not None:
         return None
     merged = Merged(x)
@@ -117,6 +174,7 @@ def elementwise(primitive: Any, values: Sequence[Any], params: dict[str, Any]) -
 
     So a bias is added where the convolution left its outputs, and its gradient is a sum over them.
     """
+    values = [settled(value) for value in values]
     merged = next((value for value in values if isinstance(value, Merged)), None)
     if merged is not None:
         apart = [_apart(value, merged) for value in values]
@@ -128,7 +186,7 @@ def elementwise(primitive: Any, values: Sequence[Any], params: dict[str, Any]) -
     shapes = [type_of(value).shape for value in values]
     shape = jnp.broadcast_shapes(*shapes)
     turned = [
-        _stretched(value, shape).turned(order) if own else value
+        stretched(value, shape).turned(order) if own else value
         for value, own in zip(values, shapes)
     ]
     return Turned(primitive.bind(*turned, **params), order)
@@ -150,6 +208,7 @@ def as_operands(made: Sequence[Any], values: Sequence[Any]) -> list[Any]:
 
     What XLA then computes is in that order: a turn after the turn back is none.
     """
+    values = [settled(value) for value in values]
     like = next((value for value in values if isinstance(value, (Turned, Merged))), None)
     if like is None or any(jnp.shape(result) != like.shape for result in made):
         return list(made)
@@ -159,7 +218,7 @@ def as_operands(made: Sequence[Any], values: Sequence[Any]) -> list[Any]:
     return [Merged(Turned(result.reshape(shape).transpose(order), order)) for result in made]
 
 
-def _stretched(value: Any, shape: tuple[int, ...]) -> Turned | Spread:
+def stretched(value: Any, shape: tuple[int, ...]) -> Turned | Spread:
     """`value` with its axes of size one broadcast to `shape`."""
     if isinstance(value, Spread):
         return Spread(value.small, value.axes, shape)
@@ -187,4 +246,3 @@ POINTWISE = frozenset(
         *(lax.convert_element_type_p, lax.copy_p),
     )
 )
-LAZY = (Turned, Merged, Spread)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from posterity.nets.lowering.layouts import Turned, plain_of, turned_to, type_of
+from posterity.nets.lowering.layouts import Turned, plain_of, settled, turned_to, type_of
 from posterity.nets.lowering.tiles import MOST_PLACES
 
 
@@ -75,12 +75,18 @@ class Windows(NamedTuple):
 
 
 def _batch_last(pool: Callable[..., jax.Array], x: Any, windows: Windows) -> Any:
-    """`pool` with the first axis last, as in convolutions, if no window covers that."""
+    """`pool` with the first axis last, as in convolutions, if no window covers that.
+
+    The other axes stay in the order in which a convolution left them.
+    """
     pooled = [i for i, size in enumerate(windows.size) if (size, windows.stride[i]) != (1, 1)]
     if not pooled or pooled[0] == 0 or windows.padding[0] != (0, 0):
         return pool(plain_of(x), windows)
     rest = [i for i in range(1, len(windows.size)) if i not in pooled]
     order = (*rest, *pooled, 0)
+    x = settled(x)
+    if isinstance(x, Turned) and x.order[-1] == 0:
+        order = x.order
     return Turned(pool(turned_to(x, order), windows.turned(order)), order)
 
 

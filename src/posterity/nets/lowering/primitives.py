@@ -7,6 +7,7 @@ any order are made of them. `per_channel` is the bias that follows a convolution
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -84,29 +85,32 @@ ad.defbilinear(
 )
 
 
-# A bias (C,) broadcast to (C, ...). Its gradient is a product: a sum XLA would do in the order in
-# which the user's net has its axes, and first copy what it sums into that order.
+# A bias (C,) broadcast along other axes. Its gradient is a product: a sum XLA would do in the order
+# in which the user's net has its axes, and first copy what it sums into that order.
 per_channel = core.Primitive("per_channel")
 
 
-def _per_channel(bias: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
-    return lax.broadcast_in_dim(bias, shape, (0,))
+def _per_channel(bias: jax.Array, *, shape: tuple[int, ...], axis: int) -> jax.Array:
+    return lax.broadcast_in_dim(bias, shape, (axis,))
 
 
-def _per_channel_transposed(t: Any, bias: Any, *, shape: tuple[int, ...]) -> list[Any]:
+def _per_channel_transposed(t: Any, bias: Any, *, shape: tuple[int, ...], axis: int) -> list[Any]:
     if isinstance(t, ad.Zero):
         return [ad.Zero(bias.aval)]
-    t = t.reshape(shape[0], -1)
-    return [dot(t, jnp.ones(t.shape[1], t.dtype), (1, 0))]
+    behind = math.prod(shape[axis + 1 :])
+    t = dot(t.reshape(-1, behind), jnp.ones(behind, t.dtype), (1, 0))
+    return [t.reshape(-1, shape[axis]).sum(0)]
 
 
-def _per_channel_batched(values: Any, mapped: Any, *, shape: tuple[int, ...]) -> tuple[Any, int]:
+def _per_channel_batched(
+    values: Any, mapped: Any, *, shape: tuple[int, ...], axis: int
+) -> tuple[Any, int]:
     bias = jnp.moveaxis(values[0], mapped[0], 0)
-    return lax.broadcast_in_dim(bias, (bias.shape[0], *shape), (0, 1)), 0
+    return lax.broadcast_in_dim(bias, (bias.shape[0], *shape), (0, axis + 1)), 0
 
 
-per_channel.def_impl(jax.jit(_per_channel, static_argnames="shape"))
-per_channel.def_abstract_eval(lambda bias, *, shape: jax.core.ShapedArray(shape, bias.dtype))
+per_channel.def_impl(jax.jit(_per_channel, static_argnames=("shape", "axis")))
+per_channel.def_abstract_eval(lambda bias, *, shape, axis: jax.core.ShapedArray(shape, bias.dtype))
 mlir.register_lowering(per_channel, mlir.lower_fun(_per_channel, multiple_results=False))
 ad.deflinear2(per_channel, _per_channel_transposed)
 batching.primitive_batchers[per_channel] = _per_channel_batched

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from typing import NamedTuple
 
 import jax
@@ -78,14 +79,23 @@ def with_tiles(axes: Axes, channels: int, outputs: int) -> Axes:
         fits = [t for t in TILES if t == 1 or (t <= axis.out and axis.dilation == 1)]
         return [axis._replace(tile=tile) for tile in fits]
 
-    def cost(pair: Axes) -> int:
-        a, b = pair
-        patch = places_of(pair) * channels
-        return patch * a.tiles * b.tiles * (a.tile * b.tile * outputs + COPY_COST)
-
     pairs = list(itertools.product(choices(axes[0]), choices(axes[1])))
     small = [pair for pair in pairs if places_of(pair) <= MOST_PLACES]
-    return min(small or pairs[:1], key=cost)
+    return min(small or pairs[:1], key=lambda pair: _cost(pair, channels, outputs))
+
+
+def _cost(axes: Axes, channels: int, outputs: int) -> float:
+    """In multiplications for each row of the batch."""
+    a, b = axes
+    patch = places_of(axes) * channels
+    return patch * a.tiles * b.tiles * (a.tile * b.tile * outputs + COPY_COST)
+
+
+def cost_of_patches(axes: Axes, channels: int, outputs: int) -> float:
+    """What a convolution by patches costs, in multiplications for each row of the batch."""
+    if places_of(axes) > MOST_PLACES:
+        return math.inf
+    return _cost(with_tiles(axes, channels, outputs), channels, outputs)
 
 
 def places_of(axes: Axes) -> int:

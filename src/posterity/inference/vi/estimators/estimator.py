@@ -154,20 +154,17 @@ def expected_log_likelihood(
     leaves, structure = jax.tree.flatten(weights)
     shapes = [parameter.shape for parameter in target.parameters]
     sizes = [parameter.stop - parameter.start for parameter in target.parameters]
-    mean, sd = moments
-    by_weight = list(zip(*(jax.lax.split(part, sizes) for part in (mean, sd, theta - mean))))
+    by_weight = list(zip(*(jax.lax.split(part, sizes) for part in moments)))
 
     def run(x: jax.Array, noise: Noise, examples: bool) -> jax.Array:
         mixed, at = list(leaves), [0, 0]
         for number, choice in enumerate(plan.choices):
             if choice.use is None:
                 continue
-            own, width, off = (
-                part.reshape(shapes[number]).astype(leaves[number].dtype)
-                for part in by_weight[number]
-            )
+            drawn = leaves[number]
+            mean, sd = (p.reshape(shapes[number]).astype(drawn.dtype) for p in by_weight[number])
             part = _noise_of(choice, choice.use, noise, at, examples)
-            mixed[number] = Random(own, width, off, part)
+            mixed[number] = Random(mean, sd, drawn - mean, part)
         return quax.quaxify(target.net.apply)(jax.tree.unflatten(structure, mixed), x)
 
     def one(x: jax.Array, noise: Noise) -> jax.Array:

@@ -35,6 +35,10 @@ class AbstractFamily(eqx.Module):
     def prepare(self, size: int) -> None:
         """Build what cannot be built while JAX traces; called once before a run."""
 
+    def opened(self, phi: Phi) -> Phi:
+        """φ in the form in which a step takes its gradient apart; all but `init` take either."""
+        return phi
+
     @abstractmethod
     def init(self, key: jax.Array, theta: jax.Array, sd: float) -> Phi:
         """φ with mean θ (D,) and every standard deviation near `sd`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,13 @@ import numpy as np
 
 from posterity.inference.vi.families.family import AbstractFamily, inverse_softplus, softplus
 from posterity.posterior.distributions import Gaussian
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of every element of θ: φ as `opened` gives it."""
+
+    mean: jax.Array
+    sd: jax.Array
 
 
 class MeanField(AbstractFamily):
@@ -22,25 +29,30 @@ class MeanField(AbstractFamily):
 
     independent: ClassVar[bool] = True
 
+    def opened(self, phi: jax.Array) -> Moments:
+        """Both rows, whose gradient is then one array, put together once."""
+        mean, rho = jax.lax.split(phi, (1, 1))
+        return Moments(mean[0], softplus(rho[0]))
+
     def init(self, key: jax.Array, theta: jax.Array, sd: float) -> jax.Array:
         """φ with mean θ and every standard deviation `sd`."""
         del key
         return jnp.stack([theta, jnp.full_like(theta, inverse_softplus(sd, theta))])
 
-    def mean_and_sd(self, phi: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def mean_and_sd(self, phi: jax.Array | Moments) -> Moments:
         """φ, with the second row mapped to positive numbers."""
-        return phi[0], softplus(phi[1])
+        return phi if isinstance(phi, Moments) else self.opened(phi)
 
-    def centre(self, phi: jax.Array) -> jax.Array:
+    def centre(self, phi: jax.Array | Moments) -> jax.Array:
         """The mean."""
         return phi[0]
 
-    def push(self, phi: jax.Array, noise: jax.Array) -> jax.Array:
+    def push(self, phi: jax.Array | Moments, noise: jax.Array) -> jax.Array:
         """mean + sd ε."""
         mean, sd = self.mean_and_sd(phi)
         return mean + sd * noise
 
-    def density(self, phi: jax.Array) -> Gaussian:
+    def density(self, phi: jax.Array | Moments) -> Gaussian:
         """`Gaussian`."""
         return Gaussian(*self.mean_and_sd(phi))
 

@@ -1,0 +1,167 @@
+"""Values of which the last step is put off, as the next may make it cheaper.
+
+A convolution by spectra ends with their transform. Where its outputs are multiplied by what is the
+same at all positions, or added to those of a like convolution, that is done to the spectra; and
+inputs that are another convolution's inputs times such a factor need no transform of their own. So
+Flipout's two convolutions of a layer share their transforms.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from posterity.nets.lowering import spectra
+from posterity.nets.lowering.layouts import (
+    AbstractKept,
+    Spread,
+    Turned,
+    settled,
+    stretched,
+    type_of,
+)
+from posterity.nets.lowering.tiles import Axes
+
+
+class _Pending(AbstractKept):
+    """A value that is settled when it is asked for in any other way."""
+
+    @property
+    def settled(self) -> Turned:
+        """The value with nothing put off."""
+        raise NotImplementedError
+
+    def turned(self, order: tuple[int, ...]) -> jax.Array:
+        """The value with its axes in this order."""
+        return self.settled.turned(order)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scaled(_Pending):
+    """`value` times a factor that does not vary along all axes, not yet multiplied."""
+
+    value: Turned
+    by: Spread
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The value\'s."""
+        return self.value.shape
+
+    @property
+    def dtype(self) -> Any:
+        """The value\'s."""
+        return self.value.dtype
+
+    @functools.cached_property
+    def settled(self) -> Turned:
+        """The product."""
+        order = self.value.order
+        return Turned(lax.mul(self.value.array, self.by.turned(order)), order)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Convolved(_Pending):
+    """The outputs of a convolution as spectra (waves, 2 · channels, rows).
+
+    Args:
+        along: the value's axes of positions. channels, rows: its other axes.
+    """
+
+    spectra: jax.Array
+    axes: Axes
+    along: tuple[int, ...]
+    channels: int
+    rows: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The value\'s."""
+        sizes = dict(zip(self.along, (axis.out for axis in self.axes)))
+        sizes[self.channels] = self.spectra.shape[1] // 2
+        sizes[self.rows] = self.spectra.shape[2]
+        return tuple(sizes[axis] for axis in range(len(sizes)))
+
+    @property
+    def dtype(self) -> Any:
+        """The value\'s."""
+        return self.spectra.dtype
+
+    @functools.cached_property
+    def settled(self) -> Turned:
+        """The outputs."""
+        made = spectra.outputs(self.spectra, self.axes)
+        made = made[:, 0] if len(self.along) == 1 else made
+        return Turned(made, self.places)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The axes in the order in which they are kept."""
+        return (*self.along, self.channels, self.rows)
+
+
+def put_off(primitive: Any, values: Sequence[Any]) -> AbstractKept | None:
+    """A product or sum put off, or done to spectra, or None where it is neither."""
+    if len(values) != 2:
+        return None
+    a, b = values
+    if primitive is lax.mul_p:
+        return _times(a, b) or _times(b, a)
+    if primitive not in (lax.add_p, lax.sub_p) or not (
+        isinstance(a, Convolved) and isinstance(b, Convolved)
+    ):
+        return None
+    if a.shape != b.shape or a.places != b.places or a.axes != b.axes:
+        return None
+    return dataclasses.replace(a, spectra=primitive.bind(a.spectra, b.spectra))
+
+
+def _times(value: Any, by: Any) -> AbstractKept | None:
+    """`value` times what varies along some of its axes only; None if it is not that."""
+    value = value if isinstance(value, Convolved) else settled(value)
+    if not isinstance(value, (Convolved, Turned)) or isinstance(by, (Convolved, Turned, Scaled)):
+        return None
+    of = type_of(by)
+    alike = of.dtype == value.dtype and len(of.shape) == len(value.shape)
+    if not alike or jnp.broadcast_shapes(of.shape, value.shape) != value.shape:
+        return None
+    by = stretched(by, value.shape)
+    if isinstance(value, Convolved) and by.varies <= {value.channels, value.rows}:
+        factor = _of_channels(by, value.channels, value.rows)
+        return dataclasses.replace(value, spectra=times(value.spectra, factor))
+    value = value.settled
+    partly = isinstance(value, Turned) and len(by.varies) < len(value.shape)
+    return Scaled(value, by) if partly else None
+
+
+def _of_channels(by: Spread, channels: int, rows: int) -> jax.Array:
+    """The factor of each channel and row, (channels or 1, rows or 1)."""
+    along = [axis for axis in range(len(by.shape)) if axis not in (channels, rows)]
+    return lax.squeeze(by.factor((*along, channels, rows)), range(len(along)))
+
+
+def times(spectra: jax.Array, factor: jax.Array) -> jax.Array:
+    """Spectra (waves, 2 · channels, rows) times a factor (channels or 1, rows or 1)."""
+    apart = spectra.reshape(spectra.shape[0], 2, -1, spectra.shape[2])
+    return (apart * factor).reshape(spectra.shape)
+
+
+def spectra_of(x: Any, axes: Axes, along: tuple[int, ...], channels: int, rows: int) -> jax.Array:
+    """The spectra of a convolution's inputs, of which `along` are the axes of positions."""
+    if isinstance(x, Scaled) and x.by.varies <= {channels, rows}:
+        made = spectra_of(x.value, axes, along, channels, rows)
+        return times(made, _of_channels(x.by, channels, rows))
+    x = settled(x)
+    order = (*along, channels, rows)
+    known = x.spectra if isinstance(x, Turned) else {}
+    if (axes, order) not in known:
+        array = x.turned(order) if isinstance(x, AbstractKept) else x.transpose(order)
+        array = array[:, None] if len(along) == 1 else array
+        known[axes, order] = spectra.of_inputs(array, axes)
+    return known[axes, order]
