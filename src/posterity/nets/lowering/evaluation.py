@@ -178,15 +178,16 @@ def _is_pointwise(equation: Any) -> bool:
 def lowered(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` with its convolutions and pooling computed in a way that is fast on CPU.
 
-        conv(x, w) = reshape(w) · patches(x),    its gradients likewise
+        conv(x, w) = reshape(w) · patches(x),  or  F⁻¹(F w · F x);    its gradients likewise
 
     The values are those of `function` but for rounding, and so are derivatives of any order; where
-    several inputs of a pooling window are equally large the first has the derivative, as in JAX. It
-    replaces `lax.conv_general_dilated` with one or two spatial axes and any strides, padding,
+    several inputs of a pooling window are equally large the first has the derivative, as in JAX. By
+    spectra, rounding is relative to a row's largest outputs, so that what would be exactly zero is
+    nearly so, and a NaN spreads over its row. It replaces `lax.conv_general_dilated` with one or two spatial axes and any strides, padding,
     kernel dilation and groups, `lax.reduce_window` of a maximum, and of a sum if windows tile the
     input; also inside `jit`, `vmap`, `scan`, conditionals and checkpoints. Everything else, a
     function without these and any platform but CPU are left as they are: transposed convolutions
-    too, and kernels or windows of more than `MOST_PLACES` places.
+    too, and windows, or kernels of grouped convolutions, of more than `MOST_PLACES` places.
 
     Args:
         function: a function of pytrees of arrays. Leaves that are no arrays stay as they are.
@@ -194,6 +195,9 @@ def lowered(function: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         A function of the same arguments and results. The platform is `jax.default_backend()` when
         it is traced.
+
+    Mathieu, Henaff & LeCun 2014, "Fast training of convolutional networks through FFTs". Here the
+    transforms are products with matrices.
 
     >>> import jax, jax.numpy as jnp
     >>> def smooth(x):
