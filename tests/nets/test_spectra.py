@@ -99,3 +99,9 @@ def test_costs_choose_as_measured() -> None:
     assert not layer(7, 5, 16, 120, rows=1)
     # A kernel of more places than patches can have.
     assert layer(16, int(MOST_PLACES**0.5) + 2, 2, 2)
+
+
+def test_long_series_are_left_to_patches() -> None:
+    """Matrices of a million columns are not even thought of."""
+    line, none = Axis(1_000_000, 9, 1, 4, 4, 1), Axis(1, 1, 1, 0, 0, 1)
+    assert spectra.cost((line, none), 64, 64, 128) == np.inf

@@ -184,10 +184,11 @@ def lowered(function: Callable[..., Any]) -> Callable[..., Any]:
     several inputs of a pooling window are equally large the first has the derivative, as in JAX. By
     spectra, rounding is relative to a row's largest outputs, so that what would be exactly zero is
     nearly so, and a NaN spreads over its row. It replaces `lax.conv_general_dilated` with one or
-    two spatial axes and any strides, padding, kernel dilation and groups, `lax.reduce_window` of a maximum, and of a sum if windows tile the
-    input; also inside `jit`, `vmap`, `scan`, conditionals and checkpoints. Everything else, a
-    function without these and any platform but CPU are left as they are: transposed convolutions
-    too, and windows, or kernels of grouped convolutions, of more than `MOST_PLACES` places.
+    two spatial axes and any strides, padding, kernel dilation and groups, `lax.reduce_window` of a
+    maximum, and of a sum if windows tile the input; also inside `jit`, `vmap`, `scan`, conditionals
+    and checkpoints. Everything else, a function without these and any platform but CPU are left as
+    they are: transposed convolutions too, windows of more than `MOST_PLACES` places, and kernels of
+    as many that spectra do not serve.
 
     Args:
         function: a function of pytrees of arrays. Leaves that are no arrays stay as they are.

@@ -14,6 +14,7 @@ recursion.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, Literal
 
 import jax
@@ -29,6 +30,7 @@ Part = Literal["inputs", "kernel", "outputs"]
 # Writing one number of a spectrum takes as long as this many multiplications in a product: what
 # puts patches and spectra into the right order for the layers of `benchmarks/convolutions.py`.
 WRITE_COST = 15
+LONGEST = 256  # periods: matrices are as large as their squares
 
 
 def period_of(axis: Axis) -> int:
@@ -45,13 +47,15 @@ def waves_of(axes: Axes) -> int:
 
 def cost(axes: Axes, channels: int, outputs: int, rows: int) -> float:
     """What a convolution by spectra costs, in multiplications for each row of the batch."""
-    waves = waves_of(axes)
+    first, second = map(period_of, axes)
+    if max(first, second) > LONGEST:
+        return math.inf
+    half, waves = first // 2 + 1, waves_of(axes)
 
     def transform(part: Part) -> float:
-        along, across = _matrices(axes, part)
-        width = across.shape[1] // 2
-        products = along.size * width + along.shape[0] // 2 * across.size
-        return products + WRITE_COST * (along.shape[0] * width + 2 * waves)
+        height, width = (_count(axis, part) for axis in axes)
+        products = 2 * half * height * width + half * (2 * second) * (2 * width)
+        return products + WRITE_COST * (2 * half * width + 2 * waves)
 
     many = channels * outputs
     kernel = many * (transform("kernel") + 4 * WRITE_COST * waves) / rows
@@ -59,13 +63,16 @@ def cost(axes: Axes, channels: int, outputs: int, rows: int) -> float:
     return channels * transform("inputs") + outputs * transform("outputs") + meeting + kernel
 
 
+def _count(axis: Axis, part: Part) -> int:
+    """How many positions a part of the convolution has."""
+    return {"inputs": axis.size, "kernel": axis.kernel, "outputs": axis.out}[part]
+
+
 def _points(axis: Axis, part: Part) -> np.ndarray:
     """The positions at which a part of the convolution is."""
-    if part == "inputs":
-        return np.arange(axis.size)
     if part == "kernel":
         return axis.before - axis.dilation * np.arange(axis.kernel)
-    return axis.stride * np.arange(axis.out)
+    return np.arange(_count(axis, part)) * (axis.stride if part == "outputs" else 1)
 
 
 def _phases(count: int, points: np.ndarray, period: int) -> np.ndarray:
@@ -114,7 +121,7 @@ def _spectrum(v: jax.Array, *, axes: Axes, part: Part, back: bool) -> jax.Array:
 
 
 def _shape(v: Any, *, axes: Axes, part: Part, back: bool) -> Any:
-    points = tuple(len(_points(axis, part)) for axis in axes)
+    points = tuple(_count(axis, part) for axis in axes)
     shape = points if back else (waves_of(axes), 2)
     return jax.core.ShapedArray((*shape, v.shape[-1]), v.dtype)
 
