@@ -298,7 +298,12 @@ FLAT = {
 }
 
 
-@pytest.mark.parametrize("layout", [NHWC, NCHW], ids=["rows-last", "channels-first"])
+@pytest.mark.parametrize(
+    ("layout", "way"),
+    [(NHWC, "patches"), (NHWC, "spectra"), (NCHW, "spectra")],
+    ids=["rows-last-patches", "rows-last-spectra", "channels-first"],
+    indirect=["way"],
+)
 @pytest.mark.parametrize("name", FLAT)
 def test_a_dense_layer_takes_features_as_they_are_kept(name: str, layout: Any, way: str) -> None:
     shapes = {NHWC: ((4, 6, 5, 2), (3, 3, 2, 7)), NCHW: ((4, 2, 6, 5), (7, 2, 3, 3))}[layout]
@@ -435,7 +440,12 @@ PUT_OFF = {
 }
 
 
-@pytest.mark.parametrize("name", PUT_OFF)
+# By patches only products are put off.
+BOTH = [(name, "spectra") for name in PUT_OFF]
+BOTH += [(name, "patches") for name in PUT_OFF if "scaled" in name]
+
+
+@pytest.mark.parametrize(("name", "way"), BOTH, indirect=["way"])
 def test_what_is_put_off_is_done(name: str, way: str) -> None:
     x, w, v = normal(0, 4, 6, 5, 3), normal(1, 3, 3, 3, 3), normal(2, 1, 3, 3, 3)
     same_with_derivatives(PUT_OFF[name], x, w, v)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,22 +19,22 @@ from jax import lax
 from posterity.nets.lowering.primitives import CONVOLVED, per_channel
 
 
-class AbstractKept:
+class AbstractKept(ABC):
     """A value that is not kept as an array of its own."""
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """The value's."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def dtype(self) -> Any:
         """The value's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def turned(self, order: tuple[int, ...]) -> jax.Array:
         """The value with its axes in this order."""
-        raise NotImplementedError
 
     @property
     def plain(self) -> jax.Array:
@@ -50,7 +51,7 @@ class AbstractKept:
 class Turned(AbstractKept):
     """A value kept with its axes in another order, `array = value.transpose(order)`.
 
-    `spectra` are those for convolutions that have asked for them.
+    `spectra` are those that convolutions have asked for so far, so that two share them.
     """
 
     array: jax.Array
@@ -59,12 +60,12 @@ class Turned(AbstractKept):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The value\'s."""
+        """The value's."""
         return tuple(self.array.shape[self.order.index(axis)] for axis in range(len(self.order)))
 
     @property
     def dtype(self) -> Any:
-        """The value\'s."""
+        """The value's."""
         return self.array.dtype
 
     def turned(self, order: tuple[int, ...]) -> jax.Array:
@@ -82,13 +83,13 @@ class Merged(AbstractKept):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The value\'s."""
+        """The value's."""
         rows, *rest = self.apart.shape
         return rows, math.prod(rest)
 
     @property
     def dtype(self) -> Any:
-        """The value\'s."""
+        """The value's."""
         return self.apart.dtype
 
     def turned(self, order: tuple[int, ...]) -> jax.Array:
@@ -106,12 +107,12 @@ class Spread(AbstractKept):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The value\'s."""
+        """The value's."""
         return self.full
 
     @property
     def dtype(self) -> Any:
-        """The value\'s."""
+        """The value's."""
         return self.small.dtype
 
     @property

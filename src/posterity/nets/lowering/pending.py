@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,13 +30,13 @@ from posterity.nets.lowering.layouts import (
 from posterity.nets.lowering.tiles import Axes
 
 
-class _Pending(AbstractKept):
+class AbstractPending(AbstractKept):
     """A value that is settled when it is asked for in any other way."""
 
     @property
+    @abstractmethod
     def settled(self) -> Turned:
         """The value with nothing put off."""
-        raise NotImplementedError
 
     def turned(self, order: tuple[int, ...]) -> jax.Array:
         """The value with its axes in this order."""
@@ -43,7 +44,7 @@ class _Pending(AbstractKept):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Scaled(_Pending):
+class Scaled(AbstractPending):
     """`value` times a factor that does not vary along all axes, not yet multiplied."""
 
     value: Turned
@@ -51,12 +52,12 @@ class Scaled(_Pending):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The value\'s."""
+        """The value's."""
         return self.value.shape
 
     @property
     def dtype(self) -> Any:
-        """The value\'s."""
+        """The value's."""
         return self.value.dtype
 
     @functools.cached_property
@@ -67,7 +68,7 @@ class Scaled(_Pending):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Convolved(_Pending):
+class Convolved(AbstractPending):
     """The outputs of a convolution as spectra (waves, 2 · channels, rows).
 
     Args:
@@ -82,7 +83,7 @@ class Convolved(_Pending):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The value\'s."""
+        """The value's."""
         sizes = dict(zip(self.along, (axis.out for axis in self.axes)))
         sizes[self.channels] = self.spectra.shape[1] // 2
         sizes[self.rows] = self.spectra.shape[2]
@@ -90,7 +91,7 @@ class Convolved(_Pending):
 
     @property
     def dtype(self) -> Any:
-        """The value\'s."""
+        """The value's."""
         return self.spectra.dtype
 
     @functools.cached_property
