@@ -420,6 +420,7 @@ def after(x: jax.Array, w: jax.Array, strides: tuple[int, int] = (1, 1)) -> jax.
 
 # Of x (4, 6, 5, 3), w (3, 3, 3, 3) and v (1, 3, 3, 3): what may be put off, and what may not.
 PUT_OFF = {
+    "met by two kernels": lambda x, w, v: (lambda h: after(h, w) + after(h, v))(after(x, w)),
     "used twice": lambda x, w, v: after(x, w) * jnp.tanh(after(x, w)) + x,
     "scaled by channel": lambda x, w, v: after(jnp.tanh(after(x, w)) * normal(5, 3), v),
     "scaled by row": lambda x, w, v: after(x, w) * normal(5, 4, 1, 1, 1) * 2.0,
