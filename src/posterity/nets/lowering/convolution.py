@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
 from posterity.nets.lowering import spectra
-from posterity.nets.lowering.layouts import AbstractKept, Turned, turned_to, type_of
+from posterity.nets.lowering.layouts import AbstractKept, Places, Turned, turned_to, type_of
 from posterity.nets.lowering.pending import Convolved, spectra_of
 from posterity.nets.lowering.primitives import CONVOLVED, conv_outputs
-from posterity.nets.lowering.tiles import MOST_PLACES, Axis, cost_of_patches, places_of
+from posterity.nets.lowering.tiles import MOST_PLACES, Axes, Axis, cost_of_patches, places_of
 
-
-class Places(NamedTuple):
-    """Where a value has its rows, its channels and its positions."""
-
-    rows: int
-    channels: int
-    along: tuple[int, ...]
+LINE = Axis(1, 1, 1, 0, 0, 1)  # the second axis of a convolution that has one
 
 
 def convolution(x: Any, w: Any, params: dict[str, Any]) -> AbstractKept | None:
@@ -35,14 +30,14 @@ def convolution(x: Any, w: Any, params: dict[str, Any]) -> AbstractKept | None:
     )
     if not plain:
         return None
-    x_at, w_at, y_at = (
+    at = tuple(
         Places(first, second, tuple(along)) for first, second, *along in params["dimension_numbers"]
     )
     along = [
         Axis(x_type.shape[i], w_type.shape[j], stride, low, high, dilation)
         for i, j, stride, (low, high), dilation in zip(
-            x_at.along,
-            w_at.along,
+            at[0].along,
+            at[1].along,
             params["window_strides"],
             params["padding"],
             params["rhs_dilation"],
@@ -50,33 +45,28 @@ def convolution(x: Any, w: Any, params: dict[str, Any]) -> AbstractKept | None:
     ]
     if min(axis.out for axis in along) < 1:
         return None
-    none = Axis(1, 1, 1, 0, 0, 1)
+    axes = (along[0], along[1] if len(along) == 2 else LINE)
     groups = params["feature_group_count"]
-    inputs, outputs = w_type.shape[w_at.channels], w_type.shape[w_at.rows]
-    axes = (along[0], along[1] if len(along) == 2 else none)
-    if groups == 1:
-        by_spectra = spectra.cost(axes, inputs, outputs, x_type.shape[x_at.rows])
-        if by_spectra < cost_of_patches(axes, inputs, outputs):
-            w = turned_to(w, (*w_at.along, w_at.rows, w_at.channels))
-            w = w[:, None] if len(along) == 1 else w
-            x = spectra_of(x, axes, x_at.along, x_at.channels, x_at.rows)
-            y = spectra.product(spectra.of_kernel(w, axes), x)
-            return Convolved(y, axes, y_at.along, y_at.channels, y_at.rows)
-    axes = (none, axes[0]) if len(along) == 1 else axes
-    if places_of(axes) > MOST_PLACES:
-        return None
-    return _by_patches(x, w, (axes[0], axes[1]), groups, (x_at, w_at, y_at))
+    outputs, inputs = w_type.shape[at[1].rows], w_type.shape[at[1].channels]
+    rows = x_type.shape[at[0].rows]
+    by_patches = cost_of_patches(axes, inputs, outputs)
+    if groups == 1 and spectra.cost(axes, inputs, outputs, rows) < by_patches:
+        return _by_spectra(x, w, axes, at)
+    return None if places_of(axes) > MOST_PLACES else _by_patches(x, w, axes, groups, at)
 
 
-def _by_patches(
-    x: Any, w: Any, axes: tuple[Axis, Axis], groups: int, at: tuple[Places, Places, Places]
-) -> Turned:
-    x_at, w_at, y_at = at
-    x = turned_to(x, (x_at.channels, *x_at.along, x_at.rows))
-    w = turned_to(w, (*w_at.along, w_at.channels, w_at.rows))
-    line = len(x_at.along) == 1
-    if line:
-        x, w = x[:, None], w[None]
+def _by_spectra(x: Any, w: Any, axes: Axes, at: Sequence[Places]) -> Convolved:
+    w = turned_to(w, (*at[1].along, at[1].rows, at[1].channels))
+    w = w[:, None] if axes[1] is LINE else w
+    y = spectra.product(spectra.of_kernel(w, axes), spectra_of(x, axes, at[0]))
+    return Convolved(y, axes, at[2])
+
+
+def _by_patches(x: Any, w: Any, axes: Axes, groups: int, at: Sequence[Places]) -> Turned:
+    x = turned_to(x, (at[0].channels, *at[0].along, at[0].rows))
+    w = turned_to(w, at[1].order)
+    if axes[1] is LINE:
+        x, w = x[:, :, None], w[:, None]
     if groups == 1:
         y = conv_outputs.bind(x, w, axes=axes, stacked=False)
     else:
@@ -84,5 +74,5 @@ def _by_patches(
         w = jnp.moveaxis(w.reshape(*w.shape[:3], groups, -1), 3, 0)
         y = conv_outputs.bind(x, w, axes=axes, stacked=True)
         y = y.reshape(-1, *y.shape[2:])
-    y = y[:, 0] if line else y
-    return Turned(y, (y_at.channels, *y_at.along, y_at.rows))
+    y = y[:, :, 0] if axes[1] is LINE else y
+    return Turned(y, (at[2].channels, *at[2].along, at[2].rows))

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,19 @@ import numpy as np
 from jax import lax
 
 from posterity.nets.lowering.primitives import CONVOLVED, per_channel
+
+
+class Places(NamedTuple):
+    """Which axes of a value are its rows, its channels and its positions."""
+
+    rows: int
+    channels: int
+    along: tuple[int, ...]
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Positions, channels, rows."""
+        return (*self.along, self.channels, self.rows)
 
 
 class AbstractKept(ABC):

@@ -21,10 +21,12 @@ from jax import lax
 from posterity.nets.lowering import spectra
 from posterity.nets.lowering.layouts import (
     AbstractKept,
+    Places,
     Spread,
     Turned,
     settled,
     stretched,
+    turned_to,
     type_of,
 )
 from posterity.nets.lowering.tiles import Axes
@@ -69,24 +71,22 @@ class Scaled(AbstractPending):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Convolved(AbstractPending):
-    """The outputs of a convolution as spectra (waves, 2 · channels, rows).
+    """The outputs of a convolution, the value's axes being `at`, as spectra.
 
     Args:
-        along: the value's axes of positions. channels, rows: its other axes.
+        spectra: (waves, 2 · channels, rows).
     """
 
     spectra: jax.Array
     axes: Axes
-    along: tuple[int, ...]
-    channels: int
-    rows: int
+    at: Places
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The value's."""
-        sizes = dict(zip(self.along, (axis.out for axis in self.axes)))
-        sizes[self.channels] = self.spectra.shape[1] // 2
-        sizes[self.rows] = self.spectra.shape[2]
+        sizes = dict(zip(self.at.along, (axis.out for axis in self.axes)))
+        sizes[self.at.channels] = self.spectra.shape[1] // 2
+        sizes[self.at.rows] = self.spectra.shape[2]
         return tuple(sizes[axis] for axis in range(len(sizes)))
 
     @property
@@ -98,13 +98,8 @@ class Convolved(AbstractPending):
     def settled(self) -> Turned:
         """The outputs."""
         made = spectra.outputs(self.spectra, self.axes)
-        made = made[:, 0] if len(self.along) == 1 else made
-        return Turned(made, self.places)
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """The axes in the order in which they are kept."""
-        return (*self.along, self.channels, self.rows)
+        made = made[:, 0] if len(self.at.along) == 1 else made
+        return Turned(made, self.at.order)
 
 
 def put_off(primitive: Any, values: Sequence[Any]) -> AbstractKept | None:
@@ -114,11 +109,11 @@ def put_off(primitive: Any, values: Sequence[Any]) -> AbstractKept | None:
     a, b = values
     if primitive is lax.mul_p:
         return _times(a, b) or _times(b, a)
-    if primitive not in (lax.add_p, lax.sub_p) or not (
-        isinstance(a, Convolved) and isinstance(b, Convolved)
-    ):
+    if primitive not in (lax.add_p, lax.sub_p):
         return None
-    if a.shape != b.shape or a.places != b.places or a.axes != b.axes:
+    if not (isinstance(a, Convolved) and isinstance(b, Convolved)):
+        return None
+    if a.shape != b.shape or a.at != b.at or a.axes != b.axes:
         return None
     return dataclasses.replace(a, spectra=primitive.bind(a.spectra, b.spectra))
 
@@ -133,36 +128,25 @@ def _times(value: Any, by: Any) -> AbstractKept | None:
     if not alike or jnp.broadcast_shapes(of.shape, value.shape) != value.shape:
         return None
     by = stretched(by, value.shape)
-    if isinstance(value, Convolved) and by.varies <= {value.channels, value.rows}:
-        factor = _of_channels(by, value.channels, value.rows)
-        return dataclasses.replace(value, spectra=times(value.spectra, factor))
+    if isinstance(value, Convolved) and by.varies <= {value.at.channels, value.at.rows}:
+        return dataclasses.replace(value, spectra=_scaled(value.spectra, by, value.at))
     value = value.settled
-    partly = isinstance(value, Turned) and len(by.varies) < len(value.shape)
-    return Scaled(value, by) if partly else None
+    return Scaled(value, by) if len(by.varies) < len(value.shape) else None
 
 
-def _of_channels(by: Spread, channels: int, rows: int) -> jax.Array:
-    """The factor of each channel and row, (channels or 1, rows or 1)."""
-    along = [axis for axis in range(len(by.shape)) if axis not in (channels, rows)]
-    return lax.squeeze(by.factor((*along, channels, rows)), range(len(along)))
-
-
-def times(spectra: jax.Array, factor: jax.Array) -> jax.Array:
-    """Spectra (waves, 2 · channels, rows) times a factor (channels or 1, rows or 1)."""
+def _scaled(spectra: jax.Array, by: Spread, at: Places) -> jax.Array:
+    """Spectra (waves, 2 · channels, rows) of a value times what is the same at all positions."""
     apart = spectra.reshape(spectra.shape[0], 2, -1, spectra.shape[2])
-    return (apart * factor).reshape(spectra.shape)
+    return (apart * lax.squeeze(by.factor(at.order), range(len(at.along)))).reshape(spectra.shape)
 
 
-def spectra_of(x: Any, axes: Axes, along: tuple[int, ...], channels: int, rows: int) -> jax.Array:
-    """The spectra of a convolution's inputs, of which `along` are the axes of positions."""
-    if isinstance(x, Scaled) and x.by.varies <= {channels, rows}:
-        made = spectra_of(x.value, axes, along, channels, rows)
-        return times(made, _of_channels(x.by, channels, rows))
+def spectra_of(x: Any, axes: Axes, at: Places) -> jax.Array:
+    """The spectra (waves, 2 · channels, rows) of a convolution's inputs `x`."""
+    if isinstance(x, Scaled) and x.by.varies <= {at.channels, at.rows}:
+        return _scaled(spectra_of(x.value, axes, at), x.by, at)
     x = settled(x)
-    order = (*along, channels, rows)
     known = x.spectra if isinstance(x, Turned) else {}
-    if (axes, order) not in known:
-        array = x.turned(order) if isinstance(x, AbstractKept) else x.transpose(order)
-        array = array[:, None] if len(along) == 1 else array
-        known[axes, order] = spectra.of_inputs(array, axes)
-    return known[axes, order]
+    if (axes, at) not in known:
+        array = turned_to(x, at.order)
+        known[axes, at] = spectra.of_inputs(array[:, None] if len(at.along) == 1 else array, axes)
+    return known[axes, at]

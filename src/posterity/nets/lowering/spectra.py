@@ -68,14 +68,14 @@ def _count(axis: Axis, part: Part) -> int:
     return {"inputs": axis.size, "kernel": axis.kernel, "outputs": axis.out}[part]
 
 
-def _points(axis: Axis, part: Part) -> np.ndarray:
+def points(axis: Axis, part: Part) -> np.ndarray:
     """The positions at which a part of the convolution is."""
     if part == "kernel":
         return axis.before - axis.dilation * np.arange(axis.kernel)
     return np.arange(_count(axis, part)) * (axis.stride if part == "outputs" else 1)
 
 
-def _phases(count: int, points: np.ndarray, period: int) -> np.ndarray:
+def phases(count: int, points: np.ndarray, period: int) -> np.ndarray:
     """exp(−2πi f p / period), (count, points); whole turns are left out before rounding."""
     return np.exp(-2j * np.pi * (np.outer(np.arange(count), points) % period) / period)
 
@@ -89,11 +89,11 @@ def _matrices(axes: Axes, part: Part) -> tuple[np.ndarray, np.ndarray]:
     first, second = axes
     period = period_of(first)
     half = period // 2 + 1
-    along = _phases(half, _points(first, part), period)
+    along = phases(half, points(first, part), period)
     if part == "outputs":
         twice = [1 if f in (0, period - f) else 2 for f in range(half)]
         along *= np.asarray(twice)[:, None] / (period * period_of(second))
-    across = _phases(period_of(second), _points(second, part), period_of(second))
+    across = phases(period_of(second), points(second, part), period_of(second))
     real, imaginary = across.real, across.imag
     turn = np.stack([np.stack([real, -imaginary], 1), np.stack([imaginary, real], 1)], 1)
     both = np.stack([along.real, along.imag], 1)

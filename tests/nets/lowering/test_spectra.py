@@ -33,7 +33,7 @@ def by_definition(x: np.ndarray, w: np.ndarray, axis: Axis) -> np.ndarray:
 def by_waves(x: np.ndarray, w: np.ndarray, axis: Axis, period: int) -> np.ndarray:
     """All waves of the period, as complex numbers."""
     to = {
-        part: spectra._phases(period, spectra._points(axis, part), period)
+        part: spectra.phases(period, spectra.points(axis, part), period)
         for part in ("inputs", "kernel", "outputs")
     }
     return np.real((to["inputs"] @ x) * (to["kernel"] @ w) @ to["outputs"].conj()) / period
