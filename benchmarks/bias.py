@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import posterity as po
 from oracles import Conjugate, conjugate
-from posterity.posterior.chains import ess_bulk
+from posterity.diagnostics.convergence import ess_bulk
 
 CHAINS = 8
 ORACLE = conjugate(rows=200)

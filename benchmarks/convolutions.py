@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 import posterity as po
-from posterity.nets.lowering import lowered, products, spectra
+from posterity.cpu.conv import products, spectra
+from posterity.cpu.conv.evaluation import lowered
 
 ROWS, STEPS, REPEATS = 128, 10, 5
 # The layers of LeNet-5: height and width, channels in and out. All have kernels of 5×5.

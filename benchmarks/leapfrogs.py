@@ -22,10 +22,10 @@ import numpyro.distributions as dist
 from blackjax.mcmc import hmc, mclmc, nuts
 
 import posterity as po
-from posterity.inference import runner as loop
-from posterity.inference.mcmc.metrics import Diagonal
-from posterity.inference.mcmc.microcanonical import Moving, moved, refreshed, unit
-from posterity.inference.mcmc.paths import Point, leapfrog, no_u_turn
+from posterity.methods.mcmc.mass_matrix import Diagonal
+from posterity.methods.mcmc.microcanonical import Moving, moved, refreshed, unit
+from posterity.methods.mcmc.paths import Point, leapfrog, no_u_turn
+from posterity.run import runner as loop
 
 REPEATS = 5
 GRADIENTS = 20_000  # about as many in each measurement

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import posterity as po
-from posterity.inference.vi.estimators import draw_noise, expected_log_likelihood, plan
-from posterity.inference.vi.families import MeanField
-from posterity.target import Batch, Target
+from posterity.methods.vi.estimators.estimator import draw_noise, expected_log_likelihood, plan
+from posterity.methods.vi.families.mean_field import MeanField
+from posterity.model.net_target import Batch, Target
 
 DRAWS = 1_000
 ESTIMATORS: tuple[Any, ...] = ("shared", "flipout", "local", "local-per-position")

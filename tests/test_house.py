@@ -108,9 +108,9 @@ def test_every_public_name_is_there() -> None:
 def test_submodules_do_not_hide_public_functions() -> None:
     """Importing a module by path must not replace a function of the same name."""
     import posterity as po
-    import posterity.inference.fit
-    import posterity.posterior.prior_predictive
+    import posterity.predict.prior_predictive
     import posterity.reports
+    import posterity.run.fit
 
     assert all(callable(f) for f in (po.fit, po.report, po.prior_predictive, po.elbo, po.load))
 
@@ -126,12 +126,12 @@ def test_no_pickle_and_no_eval() -> None:
 
 
 def test_only_target_scales_batches() -> None:
-    """`rows / batch` and the KL weight stand in densities.py, and nowhere else."""
+    """`rows / batch` and the KL weight stand in model/target.py, and nowhere else."""
     scaled = re.compile(r"kl_weight|rows\s*/\s*|/\s*batch_size|n_data")
     # These two need curvature in units of the likelihood, and so divide by the KL's weight.
     curvature = {"ivon.py", "dadvi.py"}
-    inference = [*SOURCE.rglob("inference/**/*.py"), SOURCE / "model.py", SOURCE / "likelihoods.py"]
-    for path in inference:
+    folders = ("methods", "run", "priors", "likelihoods")
+    for path in (path for folder in folders for path in (SOURCE / folder).rglob("*.py")):
         if path.name in curvature:
             continue
         assert not scaled.search(path.read_text()), path

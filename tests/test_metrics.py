@@ -7,8 +7,8 @@ import pytest
 from scipy import special, stats
 
 import posterity as po
+from handmade import draws_of, linear, posterior_of
 from oracles import z_limit
-from posterior.handmade import draws_of, linear, posterior_of
 from posterity import metrics
 
 RNG = np.random.default_rng(6)

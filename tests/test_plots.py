@@ -9,8 +9,8 @@ import numpyro.distributions as dist
 import pytest
 
 import posterity as po
+from posterity.diagnostics.history import History
 from posterity.plots import style
-from posterity.posterior.history import History
 
 pytest.importorskip("matplotlib")
 

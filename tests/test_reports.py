@@ -10,8 +10,8 @@ import numpyro.distributions as dist
 import pytest
 
 import posterity as po
-from posterity.diagnostics import Code, Result
-from posterity.posterior.history import History
+from posterity.diagnostics.history import History
+from posterity.diagnostics.result import Code, Result
 from posterity.reports import report
 
 pytest.importorskip("matplotlib")

@@ -5,34 +5,34 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from posterity.collector import paused_collection
+from posterity.cpu.collector import paused_collection
 
 if TYPE_CHECKING:
     from posterity import data, likelihoods, metrics, nets, plots, priors
-    from posterity.empirical import learned
-    from posterity.inference.fit import fit
-    from posterity.inference.map import MAP
-    from posterity.inference.mcmc.hmc import HMC
-    from posterity.inference.mcmc.mamclmc import MAMCLMC
-    from posterity.inference.mcmc.mclmc import MCLMC
-    from posterity.inference.mcmc.nuts import NUTS
-    from posterity.inference.mcmc.tempering import ParallelTempering
-    from posterity.inference.sgmcmc import schedules
-    from posterity.inference.sgmcmc.sgfs import SGFS
-    from posterity.inference.sgmcmc.sghmc import SGHMC
-    from posterity.inference.sgmcmc.sgld import SGLD
-    from posterity.inference.sgmcmc.sgnht import SGNHT
-    from posterity.inference.vi.advi import ADVI
-    from posterity.inference.vi.dadvi import DADVI
-    from posterity.inference.vi.ivon import IVON
-    from posterity.model import Model
-    from posterity.posterior.elbo import elbo
-    from posterity.posterior.khat import pareto_khat
-    from posterity.posterior.posterior import Posterior
-    from posterity.posterior.predictive import Predictive
-    from posterity.posterior.prior_predictive import prior_predictive
-    from posterity.posterior.store import load
+    from posterity.diagnostics.elbo import elbo
+    from posterity.diagnostics.khat import pareto_khat
+    from posterity.learnable import learned
+    from posterity.methods.map import MAP
+    from posterity.methods.mcmc.hmc import HMC
+    from posterity.methods.mcmc.mamclmc import MAMCLMC
+    from posterity.methods.mcmc.mclmc import MCLMC
+    from posterity.methods.mcmc.nuts import NUTS
+    from posterity.methods.mcmc.tempering import ParallelTempering
+    from posterity.methods.sgmcmc import schedules
+    from posterity.methods.sgmcmc.sgfs import SGFS
+    from posterity.methods.sgmcmc.sghmc import SGHMC
+    from posterity.methods.sgmcmc.sgld import SGLD
+    from posterity.methods.sgmcmc.sgnht import SGNHT
+    from posterity.methods.vi.advi import ADVI
+    from posterity.methods.vi.dadvi import DADVI
+    from posterity.methods.vi.ivon import IVON
+    from posterity.model.model import Model
+    from posterity.posterior import Posterior
+    from posterity.predict.predictive import Predictive
+    from posterity.predict.prior_predictive import prior_predictive
     from posterity.reports import report
+    from posterity.run.fit import fit
+    from posterity.storage.file import load
 
 # Names are imported when first used: `import posterity` and the command line start at once, and
 # what needs an extra is needed only by those who use it.
@@ -43,31 +43,31 @@ _MODULES = {
     "nets": "posterity.nets",
     "plots": "posterity.plots",
     "priors": "posterity.priors",
-    "schedules": "posterity.inference.sgmcmc.schedules",
+    "schedules": "posterity.methods.sgmcmc.schedules",
 }
 _NAMES = {
-    "ADVI": "posterity.inference.vi.advi",
-    "DADVI": "posterity.inference.vi.dadvi",
-    "IVON": "posterity.inference.vi.ivon",
-    "MAP": "posterity.inference.map",
-    "Model": "posterity.model",
-    "HMC": "posterity.inference.mcmc.hmc",
-    "MAMCLMC": "posterity.inference.mcmc.mamclmc",
-    "MCLMC": "posterity.inference.mcmc.mclmc",
-    "NUTS": "posterity.inference.mcmc.nuts",
-    "ParallelTempering": "posterity.inference.mcmc.tempering",
-    "Posterior": "posterity.posterior.posterior",
-    "Predictive": "posterity.posterior.predictive",
-    "SGFS": "posterity.inference.sgmcmc.sgfs",
-    "SGHMC": "posterity.inference.sgmcmc.sghmc",
-    "SGLD": "posterity.inference.sgmcmc.sgld",
-    "SGNHT": "posterity.inference.sgmcmc.sgnht",
-    "elbo": "posterity.posterior.elbo",
-    "fit": "posterity.inference.fit",
-    "learned": "posterity.empirical",
-    "load": "posterity.posterior.store",
-    "pareto_khat": "posterity.posterior.khat",
-    "prior_predictive": "posterity.posterior.prior_predictive",
+    "ADVI": "posterity.methods.vi.advi",
+    "DADVI": "posterity.methods.vi.dadvi",
+    "IVON": "posterity.methods.vi.ivon",
+    "MAP": "posterity.methods.map",
+    "Model": "posterity.model.model",
+    "HMC": "posterity.methods.mcmc.hmc",
+    "MAMCLMC": "posterity.methods.mcmc.mamclmc",
+    "MCLMC": "posterity.methods.mcmc.mclmc",
+    "NUTS": "posterity.methods.mcmc.nuts",
+    "ParallelTempering": "posterity.methods.mcmc.tempering",
+    "Posterior": "posterity.posterior",
+    "Predictive": "posterity.predict.predictive",
+    "SGFS": "posterity.methods.sgmcmc.sgfs",
+    "SGHMC": "posterity.methods.sgmcmc.sghmc",
+    "SGLD": "posterity.methods.sgmcmc.sgld",
+    "SGNHT": "posterity.methods.sgmcmc.sgnht",
+    "elbo": "posterity.diagnostics.elbo",
+    "fit": "posterity.run.fit",
+    "learned": "posterity.learnable",
+    "load": "posterity.storage.file",
+    "pareto_khat": "posterity.diagnostics.khat",
+    "prior_predictive": "posterity.predict.prior_predictive",
     "report": "posterity.reports",
 }
 

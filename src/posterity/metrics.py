@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from posterity.posterior.predictive import Predictive
-from posterity.posterior.refusal import by_class
+from posterity.predict.predictive import Predictive
+from posterity.predict.refusal import by_class
 
 
 def nll(pred: Predictive, y: Any) -> float:

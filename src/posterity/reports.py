@@ -22,7 +22,7 @@ from posterity import metrics
 from posterity.files import write_atomic
 from posterity.plots.gallery import Names, Picture, Rows, pictures
 from posterity.plots.style import Rescale
-from posterity.posterior.posterior import Posterior
+from posterity.posterior import Posterior
 
 Data = tuple[Any, Any]
 MOST_TRAIN_ROWS = 5_000  # for the training metrics; test data are used whole

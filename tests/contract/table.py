@@ -13,7 +13,7 @@ import numpy as np
 
 import posterity as po
 from oracles import Conjugate
-from posterity.inference.method import AbstractMethod
+from posterity.methods.method import AbstractMethod
 
 
 def exact(oracle: Conjugate) -> tuple[np.ndarray, np.ndarray]:

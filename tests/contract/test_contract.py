@@ -17,10 +17,10 @@ import posterity as po
 from contract.table import TABLE, Row
 from oracles import conjugate, z_limit
 from posterity.data.batches import as_batches
-from posterity.inference import run as loop
-from posterity.inference.start import start_points
-from posterity.posterior.distributions import Draws
-from posterity.target import Target
+from posterity.distributions.draws import Draws
+from posterity.model.net_target import Target
+from posterity.run import run as loop
+from posterity.run.start import start_points
 
 ORACLE = conjugate()
 rows = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)

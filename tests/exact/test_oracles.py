@@ -18,9 +18,9 @@ import pytest
 
 import posterity as po
 from oracles import conjugate, z_limit
-from posterity.inference.vi import advi, objectives
-from posterity.inference.vi.families import MeanField
-from posterity.target import Batch, Target
+from posterity.methods.vi import advi, objectives
+from posterity.methods.vi.families.mean_field import MeanField
+from posterity.model.net_target import Batch, Target
 
 ORACLE = conjugate()
 MEAN_FIELD = MeanField()

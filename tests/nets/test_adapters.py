@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 import posterity as po
+from posterity.model.net_target import Batch, Target
 from posterity.nets import as_net
-from posterity.target import Batch, Target
 
 nnx = pytest.importorskip("flax.nnx")
 

@@ -11,7 +11,7 @@ import pytest
 
 import posterity as po
 from nets.images import conv, pool, random_params
-from posterity.posterior.encode import decode_model, encode_model
+from posterity.storage.encode import decode_model, encode_model
 
 
 def frn(layer, h, stride):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import posterity as po
-from posterior.handmade import draws_of, linear, posterior_of
+from handmade import draws_of, linear, posterior_of
 
 pytest.importorskip("matplotlib")
 

@@ -11,11 +11,11 @@ import numpyro.distributions as dist
 import pytest
 
 import posterity as po
+from handmade import draws_of, linear, posterior_of
 from oracles import conjugate
-from posterior.handmade import draws_of, linear, posterior_of
-from posterity.posterior.advice import on_mixing
-from posterity.posterior.chains import mixing
-from posterity.posterior.watched import Quantities
+from posterity.diagnostics.advice import on_mixing
+from posterity.diagnostics.convergence import mixing
+from posterity.diagnostics.monitored import Quantities
 
 # f(x) = b + w x at 25 inputs; θ = (b, w, log of the noise's scale).
 X = np.linspace(-2, 2, 25)[:, None].astype(np.float32)

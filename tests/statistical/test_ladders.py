@@ -12,7 +12,7 @@ import pytest
 
 import posterity as po
 from oracles import conjugate, z_limit
-from posterity.posterior.chains import ess_bulk, mcse_mean
+from posterity.diagnostics.convergence import ess_bulk, mcse_mean
 
 pytestmark = pytest.mark.slow
 

@@ -17,9 +17,9 @@ import pytest
 
 import posterity as po
 from oracles import conjugate, z_limit
-from posterity.inference.mcmc import hmc, metrics, paths
-from posterity.inference.mcmc.paths import Path, Point
-from posterity.posterior.chains import ess_bulk, mcse_mean, rhat
+from posterity.diagnostics.convergence import ess_bulk, mcse_mean, rhat
+from posterity.methods.mcmc import hmc, mass_matrix as metrics, paths
+from posterity.methods.mcmc.paths import Path, Point
 
 pytestmark = pytest.mark.slow
 

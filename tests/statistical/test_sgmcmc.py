@@ -11,9 +11,9 @@ import pytest
 
 import posterity as po
 from oracles import Conjugate, conjugate, z_limit
-from posterity.densities import AbstractTarget
-from posterity.inference.sgmcmc.sgld import SGLD
-from posterity.inference.sgmcmc.stochastic import Now
+from posterity.methods.sgmcmc.sgld import SGLD
+from posterity.methods.sgmcmc.stochastic import Now
+from posterity.model.target import AbstractTarget
 
 pytestmark = pytest.mark.slow
 

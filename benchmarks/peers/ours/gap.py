@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 import posterity as po
-from posterity.inference.runner import Runner
+from posterity.run.runner import Runner
 
 IMPORT_SECONDS = _imports.seconds()
 

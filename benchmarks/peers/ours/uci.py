@@ -18,7 +18,7 @@ import numpyro.distributions as dist
 import posterity as po
 from posterity.data.datasets import SPLITS
 from posterity.data.scaling import Standardizer
-from posterity.diagnostics import Code
+from posterity.diagnostics.result import Code
 
 IMPORT_SECONDS = _imports.seconds()
 

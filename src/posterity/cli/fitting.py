@@ -16,7 +16,7 @@ from posterity.cli.console import EXPECTED, say, warn
 from posterity.cli.folder import Folder, Rows, in_units
 from posterity.data.preprocessing import Preprocessing, infer
 from posterity.data.tables import Table, listed, read_table
-from posterity.inference.method import AbstractMethod
+from posterity.methods.method import AbstractMethod
 
 FULL_BATCH = 2_000  # rows up to which every step sees all of them
 BATCH = 256

@@ -16,8 +16,8 @@ from posterity.data.scaling import Standardizer
 from posterity.files import write_atomic
 
 if TYPE_CHECKING:
-    from posterity.posterior.posterior import Posterior
-    from posterity.posterior.predictive import Predictive
+    from posterity.posterior import Posterior
+    from posterity.predict.predictive import Predictive
 
 Rows = tuple[np.ndarray, np.ndarray]
 

@@ -14,7 +14,7 @@ from posterity.cli.folder import Folder, in_units
 from posterity.data.preprocessing import Preprocessing
 from posterity.data.tables import read_table
 from posterity.files import write_atomic
-from posterity.posterior.predictive import Predictive
+from posterity.predict.predictive import Predictive
 
 Columns = dict[str, np.ndarray]
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.dtypes import float_dtype, largest_magnitude
-from posterity.likelihoods import AbstractLikelihood
-from posterity.target import Batch
+from posterity.likelihoods.likelihood import AbstractLikelihood
+from posterity.model.net_target import Batch
 
 REAL_KINDS = "fiub"
 ROWS_AHEAD = 8_192  # permuted at a time: short passes would break the compiled loop up

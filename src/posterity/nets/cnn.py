@@ -9,7 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from posterity.nets import layers
+from posterity.nets import parts
 from posterity.nets.net import AbstractNet
 
 
@@ -67,13 +67,13 @@ class CNN(AbstractNet):
         pool: int | Sequence[int] = 2,
         activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
     ) -> None:
-        self.in_shape = layers.image_shape(in_shape, "CNN")
-        self.channels = layers.whole(channels, "CNN: channels")
-        self.hidden = layers.whole(hidden, "CNN: hidden")
-        (self.out_size,) = layers.whole([out_size], "CNN: out_size")
-        (self.kernel,) = layers.whole([kernel], "CNN: kernel")
+        self.in_shape = parts.image_shape(in_shape, "CNN")
+        self.channels = parts.whole(channels, "CNN: channels")
+        self.hidden = parts.whole(hidden, "CNN: hidden")
+        (self.out_size,) = parts.whole([out_size], "CNN: out_size")
+        (self.kernel,) = parts.whole([kernel], "CNN: kernel")
         pools = [pool] * len(self.channels) if isinstance(pool, int) else pool
-        self.pool = layers.whole(pools, "CNN: pool", len(self.channels))
+        self.pool = parts.whole(pools, "CNN: pool", len(self.channels))
         self.activation = activation
 
     @property
@@ -84,7 +84,7 @@ class CNN(AbstractNet):
             height, width = -(-height // window), -(-width // window)
         return height * width * (self.channels[-1] if self.channels else channels)
 
-    def _shapes(self) -> list[layers.Shape]:
+    def _shapes(self) -> list[parts.Shape]:
         maps = (self.in_shape[2], *self.channels)
         sizes = (self.flat_size, *self.hidden, self.out_size)
         kernels = [(self.kernel, self.kernel, a, b) for a, b in pairwise(maps)]
@@ -93,18 +93,18 @@ class CNN(AbstractNet):
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Weights from N(0, 2/fan-in), in the last layer N(0, 1/fan-in); biases zero."""
         shapes = self._shapes()
-        gains = [layers.BEFORE_ACTIVATION] * (len(shapes) - 1) + [layers.LINEAR]
-        weights = layers.random_weights(key, shapes, gains)
-        return {"layers": [{"weight": w, "bias": layers.zeros(w.shape[-1])} for w in weights]}
+        gains = [parts.BEFORE_ACTIVATION] * (len(shapes) - 1) + [parts.LINEAR]
+        weights = parts.random_weights(key, shapes, gains)
+        return {"layers": [{"weight": w, "bias": parts.zeros(w.shape[-1])} for w in weights]}
 
     def apply(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
         """Outputs (rows, out_size) for images (rows, height, width, channels)."""
-        h = layers.as_images(x, self.in_shape, "CNN")
+        h = parts.as_images(x, self.in_shape, "CNN")
         stages = len(self.channels)
         for layer, window in zip(params["layers"][:stages], self.pool):
-            h = self.activation(layers.conv(h, layer["weight"]) + layer["bias"])
-            h = layers.max_pool(h, window)
+            h = self.activation(parts.conv(h, layer["weight"]) + layer["bias"])
+            h = parts.max_pool(h, window)
         h = h.reshape(h.shape[0], -1)
         for layer in params["layers"][stages:-1]:
-            h = self.activation(layers.dense(layer, h))
-        return layers.dense(params["layers"][-1], h)
+            h = self.activation(parts.dense(layer, h))
+        return parts.dense(params["layers"][-1], h)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from posterity.nets import layers
+from posterity.nets import parts
 from posterity.nets.net import AbstractNet
 
 Activation = Literal["tlu", "silu"]
@@ -99,14 +99,14 @@ class ResNet(AbstractNet):
         *,
         activation: Activation = "tlu",
     ) -> None:
-        (self.depth,) = layers.whole([depth], "ResNet: depth")
+        (self.depth,) = parts.whole([depth], "ResNet: depth")
         if self.depth not in LARGE and (self.depth < 8 or self.depth % 6 != 2):
             raise ValueError(
                 f"ResNet: depth must be 18, 34 or 6n + 2 (8, 14, 20, 32, …), not {depth!r}."
             )
-        (self.out_size,) = layers.whole([out_size], "ResNet: out_size")
+        (self.out_size,) = parts.whole([out_size], "ResNet: out_size")
         side = 224 if self.depth in LARGE else 32
-        self.in_shape = layers.image_shape(in_shape or (side, side, 3), "ResNet")
+        self.in_shape = parts.image_shape(in_shape or (side, side, 3), "ResNet")
         if activation not in get_args(Activation):
             raise ValueError(f'ResNet: activation must be "tlu" or "silu", not {activation!r}.')
         self.activation = activation
@@ -128,10 +128,10 @@ class ResNet(AbstractNet):
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Weights from N(0, 2/fan-in), in the last layer N(0, 1/fan-in); scales one, rest zero."""
         shapes = self._shapes()
-        gains = jax.tree.map(lambda _: layers.BEFORE_ACTIVATION, shapes, is_leaf=_is_shape)
-        gains[-1] = layers.LINEAR
+        gains = jax.tree.map(lambda _: parts.BEFORE_ACTIVATION, shapes, is_leaf=_is_shape)
+        gains[-1] = parts.LINEAR
         flat, structure = jax.tree.flatten(shapes, is_leaf=_is_shape)
-        weights = layers.random_weights(key, flat, jax.tree.leaves(gains))
+        weights = parts.random_weights(key, flat, jax.tree.leaves(gains))
         *convolutions, last = jax.tree.unflatten(structure, weights)
         found = [
             {name: self._normalised(name, weight) for name, weight in block.items()}
@@ -139,7 +139,7 @@ class ResNet(AbstractNet):
             else self._normalised("first", block)
             for block in convolutions
         ]
-        return {"layers": [*found, {"weight": last, "bias": layers.zeros(self.out_size)}]}
+        return {"layers": [*found, {"weight": last, "bias": parts.zeros(self.out_size)}]}
 
     def _shapes(self) -> list[Any]:
         """Shapes of the weights: of the first layer, by name of every block, of the last layer."""
@@ -154,7 +154,7 @@ class ResNet(AbstractNet):
 
     def _normalised(self, name: str, weight: jax.Array) -> dict[str, jax.Array]:
         """The parameters of one convolution with its normalisation; a shortcut has no threshold."""
-        nothing = layers.zeros(weight.shape[-1])
+        nothing = parts.zeros(weight.shape[-1])
         layer = {"weight": weight, "scale": nothing + 1, "shift": nothing}
         if self.activation == "tlu" and name != "shortcut":
             layer["threshold"] = nothing
@@ -162,15 +162,15 @@ class ResNet(AbstractNet):
 
     def apply(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
         """Outputs (rows, out_size) for images (rows, height, width, channels)."""
-        h = layers.as_images(x, self.in_shape, "ResNet")
+        h = parts.as_images(x, self.in_shape, "ResNet")
         first, *blocks, last = params["layers"]
         plan = self._plan
         h = self._activate(first, _convolve(first, h, plan.stride))
         if plan.pool:
-            h = layers.max_pool(h, 3, 2)
+            h = parts.max_pool(h, 3, 2)
         for block, (_, _, stride) in zip(blocks, plan.steps()):
             h = self._block(block, h, stride)
-        return layers.dense(last, h.mean((1, 2)))
+        return parts.dense(last, h.mean((1, 2)))
 
     def _block(self, block: dict[str, Any], h: jax.Array, stride: int) -> jax.Array:
         u = self._activate(block["first"], _convolve(block["first"], h, stride))
@@ -185,7 +185,7 @@ class ResNet(AbstractNet):
 
 def _convolve(layer: dict[str, Any], h: jax.Array, stride: int) -> jax.Array:
     """A convolution and its filter-response normalisation."""
-    u = layers.conv(h, layer["weight"], stride)
+    u = parts.conv(h, layer["weight"], stride)
     power = jnp.mean(u**2, axis=(1, 2), keepdims=True)
     return layer["scale"] * (u * lax.rsqrt(power + EPSILON)) + layer["shift"]
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from posterity.nets import layers
+from posterity.nets import parts
 from posterity.nets.net import AbstractNet
 
 Cell = Literal["gru", "tanh"]
@@ -55,9 +55,9 @@ class Recurrent(AbstractNet):
     cell: Cell = eqx.field(static=True)
 
     def __init__(self, in_size: int, hidden: int, out_size: int, *, cell: Cell = "gru") -> None:
-        (self.in_size,) = layers.whole([in_size], "Recurrent: in_size")
-        (self.hidden,) = layers.whole([hidden], "Recurrent: hidden")
-        (self.out_size,) = layers.whole([out_size], "Recurrent: out_size")
+        (self.in_size,) = parts.whole([in_size], "Recurrent: in_size")
+        (self.hidden,) = parts.whole([hidden], "Recurrent: hidden")
+        (self.out_size,) = parts.whole([out_size], "Recurrent: out_size")
         if cell not in get_args(Cell):
             raise ValueError(f'Recurrent: cell must be "gru" or "tanh", not {cell!r}.')
         self.cell = cell
@@ -66,11 +66,11 @@ class Recurrent(AbstractNet):
         """Weights from N(0, 1/fan-in), biases zero."""
         width = self.hidden * (3 if self.cell == "gru" else 1)
         shapes = [(self.in_size, width), (self.hidden, width), (self.hidden, self.out_size)]
-        weight, recurrent, last = layers.random_weights(key, shapes, [layers.LINEAR] * 3)
-        first = {"weight": weight, "recurrent": recurrent, "bias": layers.zeros(width)}
+        weight, recurrent, last = parts.random_weights(key, shapes, [parts.LINEAR] * 3)
+        first = {"weight": weight, "recurrent": recurrent, "bias": parts.zeros(width)}
         if self.cell == "gru":
-            first["candidate_bias"] = layers.zeros(self.hidden)
-        return {"layers": [first, {"weight": last, "bias": layers.zeros(self.out_size)}]}
+            first["candidate_bias"] = parts.zeros(self.hidden)
+        return {"layers": [first, {"weight": last, "bias": parts.zeros(self.out_size)}]}
 
     def apply(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
         """Outputs (rows, out_size) for sequences (rows, time, in_size)."""
@@ -85,7 +85,7 @@ class Recurrent(AbstractNet):
 
         start = jnp.zeros((x.shape[0], self.hidden), driven.dtype)
         state, _ = lax.scan(advance, start, driven)
-        return layers.dense(last, state)
+        return parts.dense(last, state)
 
     def _sequences(self, x: jax.Array) -> jax.Array:
         if x.ndim == 2 and self.in_size == 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from posterity.plots import style
-from posterity.posterior.predictive import Predictive
+from posterity.predict.predictive import Predictive
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

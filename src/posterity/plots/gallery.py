@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from posterity.data.batches import as_inputs, as_targets
-from posterity.plots import chains, style
+from posterity.plots import mixing, style
 from posterity.plots.bands import band
 from posterity.plots.checks import calibration, confidence, predicted_observed
 from posterity.plots.histories import drawable, elbo
@@ -19,8 +19,8 @@ from posterity.plots.predictions import in_units
 from posterity.plots.scatter import data
 from posterity.plots.style import Rescale
 from posterity.plots.surfaces import epistemic_surface, probability_surface, sd_surface
-from posterity.posterior.posterior import Posterior
-from posterity.posterior.predictive import Predictive
+from posterity.posterior import Posterior
+from posterity.predict.predictive import Predictive
 
 MOST_MARKERS = 5_000  # rows shown on top of a surface
 MOST_SURFACES = 6  # classes with a surface of their own
@@ -152,9 +152,9 @@ def pictures(
         found += _checks(judged, names, by_band=len(found) == 1)
     if drawable(posterior.history):
         found.append(Picture("The run", RUN, elbo(posterior)))
-    sampled = chains.has_chains(posterior)
+    sampled = mixing.has_chains(posterior)
     if sampled and "energy" in posterior.history:
-        found.append(Picture("Energy", ENERGY, chains.energy(posterior)))
+        found.append(Picture("Energy", ENERGY, mixing.energy(posterior)))
     if len(found) % 2:
         found[-1] = dataclasses.replace(found[-1], wide=True)
     if sampled:
@@ -169,12 +169,12 @@ def _chains(posterior: Posterior, rows: Rows | None, names: Names) -> list[Pictu
     x = None if rows is None else rows.x
     units: dict[str, Any] = {"y_name": names.y, "rescale": names.rescale}
     return [
-        Picture("Traces", TRACES, chains.traces(posterior, x, **units), wide=True),
-        Picture("Ranks", RANKS, chains.ranks(posterior, x, **units), wide=True),
+        Picture("Traces", TRACES, mixing.traces(posterior, x, **units), wide=True),
+        Picture("Ranks", RANKS, mixing.ranks(posterior, x, **units), wide=True),
         Picture(
             "Autocorrelation",
             AUTOCORRELATION,
-            chains.autocorrelation(posterior, x, **units),
+            mixing.autocorrelation(posterior, x, **units),
             wide=True,
         ),
     ]

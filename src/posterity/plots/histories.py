@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from posterity.diagnostics.history import History
 from posterity.plots import style
-from posterity.posterior.history import History
-from posterity.posterior.posterior import Posterior
+from posterity.posterior import Posterior
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

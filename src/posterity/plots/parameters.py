@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from posterity.plots import style
-from posterity.posterior.posterior import Posterior
+from posterity.posterior import Posterior
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

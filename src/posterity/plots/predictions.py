@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from posterity.plots.style import Rescale
-from posterity.posterior.posterior import Posterior
-from posterity.posterior.predictive import Predictive
+from posterity.posterior import Posterior
+from posterity.predict.predictive import Predictive
 
 
 def draws_of(posterior: Posterior, draws: int) -> int:

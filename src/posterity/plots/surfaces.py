@@ -10,8 +10,8 @@ import numpy as np
 from posterity.data.batches import as_inputs
 from posterity.plots import scatter, style
 from posterity.plots.predictions import draws_of, in_units
-from posterity.posterior.posterior import Posterior
-from posterity.posterior.predictive import Predictive
+from posterity.posterior import Posterior
+from posterity.predict.predictive import Predictive
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,206 @@
+"""What figures of chains mean, as sentences: one for each thing that went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from posterity.diagnostics import convergence as figures
+from posterity.diagnostics.convergence import Mixing
+from posterity.diagnostics.monitored import Quantities
+
+if TYPE_CHECKING:
+    from posterity.diagnostics.diagnose import Sampler
+
+# An r-hat counts from here on (Vehtari et al. 2021), if noise does not explain it:
+MILD = 1.01
+STRONG = 1.05  # up to here it is a matter of more draws
+# How often a set of quantities of good chains is said to disagree. The largest r-hat of many is
+# large by chance alone, so that the limit of each allows for their number; see docs/diagnostics.md
+# for how often it happens in simulations.
+RATE = 1e-3
+PER_CHAIN = 100  # effective draws per chain, below which the figures themselves are unsure
+STEADY = 50  # effective draws that a chain must hold before it is said to be steady
+LEAST_BFMI = 0.3
+ACCEPTANCE_MISS = 0.15  # below the acceptance that a step size was tuned for
+
+
+def on_mixing(what: str, watched: Quantities, mixing: Mixing) -> list[str]:
+    """Sentences about quantities of one kind.
+
+    Args:
+        what: what they are: ``"predictions"``. watched: their draws. mixing: of each of them.
+    """
+    if np.isnan(mixing.rhat).all():
+        return []
+    if not (mixing.rhat > MILD).any():
+        return _too_few(what, watched, mixing)
+    within = figures.ess_within(watched.values)
+    said = _disagreement(what, watched, mixing, within)
+    # Chains that disagree have few effective draws for that reason, of which enough has been said.
+    if said and np.nanmax(mixing.rhat) > STRONG:
+        mixing = mixing._replace(ess_bulk=within, ess_tail=np.full_like(within, np.inf))
+        what = f"{what} within chains"
+    return [*said, *_too_few(what, watched, mixing)]
+
+
+def standing(theta: np.ndarray) -> np.ndarray:
+    """The numbers of chains (chain, draw, D) whose draws are all the same."""
+    return np.flatnonzero(
+        # Some draws at a time, for chains in a file; most differ at once.
+        [(c[-1] == c[0]).all() and all((draw == c[0]).all() for draw in c) for c in theta]
+    )
+
+
+def on_chains(theta: np.ndarray) -> list[str]:
+    """Sentences about the chains as such: too short, not moving at all, or alone."""
+    count, draws = theta.shape[:2]
+    if draws < figures.FEWEST:
+        return [
+            f"With {draws} draw{'s' if draws > 1 else ''} per chain nothing can be said about "
+            f"convergence: {figures.FEWEST} are needed for r-hat, and hundreds for an answer."
+        ]
+    if len(still := standing(theta)):
+        which = "No chain has moved" if len(still) == count else f"{_chains(still)} stood still"
+        return [
+            f"{which[0].upper()}{which[1:]}: all draws are the same. Lower the step size, "
+            "standardise the data or start elsewhere."
+        ]
+    if count == 1:
+        return [
+            "One chain cannot show whether another would disagree: run chains=4 to see modes that "
+            "this one has not visited."
+        ]
+    return []
+
+
+def on_sampler(sampler: Sampler, settings: Mapping[str, Any]) -> list[str]:
+    """Sentences about divergences, path lengths, acceptance and energies."""
+    advice: list[str] = []
+    aim = settings.get("target_acceptance")
+    if sampler.divergences:
+        remedy = f"Raise target_acceptance above {aim}" if aim else "Lower the step size"
+        advice.append(
+            f"{sampler.divergences} of {sampler.steps} kept steps diverged: parts of the posterior "
+            f"may be missed. {remedy}, or tighten the priors."
+        )
+    if sampler.depth_hits:
+        advice.append(
+            f"{sampler.depth_hits} of {sampler.steps} kept steps reached max_depth="
+            f"{settings.get('max_depth')}: the draws are valid but slow to mix. Warm up longer, or "
+            "raise max_depth."
+        )
+    if aim and sampler.acceptance is not None and sampler.acceptance < aim - ACCEPTANCE_MISS:
+        advice.append(
+            f"The mean acceptance is {sampler.acceptance:.2f}, far below the {aim} that was aimed "
+            "at: the warm-up was too short."
+        )
+    low = [number for number, value in enumerate(sampler.bfmi or ()) if value < LEAST_BFMI]
+    if low:
+        least = min(sampler.bfmi[number] for number in low)  # type: ignore[index]
+        advice.append(
+            f"E-BFMI of {_chains(low)} is down to {least:.2f} (below {LEAST_BFMI}): the sampler "
+            "crosses energies slowly, as in heavy tails or a funnel, and may miss parts of them. "
+            "Tighten or reparameterise the priors of scales, or draw longer."
+        )
+    return advice
+
+
+# -- do the chains agree? -------------------------------------------------------------------------
+
+
+def _disagreement(
+    what: str, watched: Quantities, mixing: Mixing, independent: np.ndarray
+) -> list[str]:
+    """The sentence where r-hat is more than noise; it tells modes from drift."""
+    count = watched.values.shape[0]
+    suspect = np.flatnonzero(mixing.rhat > MILD)
+    noise = figures.limit(independent[suspect], count, RATE / len(watched.labels))
+    sure = suspect[mixing.rhat[suspect] > noise]
+    if not sure.size:
+        return []
+    worst = sure[np.argmax(mixing.rhat[sure])]
+    rhat = mixing.rhat[worst]
+    said = f"r-hat of {what} is up to {rhat:.2f} ({watched.labels[worst]})"
+    if rhat <= STRONG:
+        return [f"The chains have not quite converged: {said}, above {MILD}. Draw longer."]
+    return [_apart(said, watched.values[..., worst])]
+
+
+def _apart(said: str, values: np.ndarray) -> str:
+    """Why chains (chain, draw) are apart: on their way, in modes, or too short to tell."""
+    odd = _odd_one(values)
+    if odd is not None:
+        said += f", and {figures.rhat(np.delete(values, odd, axis=0)):.2f} without chain {odd + 1}"
+    if len(values) == 1:
+        return (
+            f"The chain drifts: {said} between its halves. Warm up longer, then draw longer; it "
+            "has not reached the place where it would stay."
+        )
+    alone = values.T[None]  # every chain as a quantity of its own
+    independent = figures.ess_within(alone)
+    limit = np.maximum(figures.limit(independent, 1, RATE), STRONG)
+    moving = np.flatnonzero(figures.rhat(alone) > limit)
+    if moving.size:
+        drift = "drifts" if moving.size == 1 else "drift"
+        return (
+            f"The chains disagree: {said}, and {_chains(moving)} still {drift}. Warm up longer, "
+            "then draw longer."
+        )
+    if (independent < STEADY).any():
+        return (
+            f"The chains disagree: {said}. They are too slow for their length to tell whether "
+            "there are several modes. Warm up longer, then draw longer."
+        )
+    return (
+        f"The chains disagree: {said}, yet each chain by itself is steady. They sit in several "
+        "modes that they hardly travel between: a somewhat longer run will not help. Start "
+        "elsewhere, use po.ParallelTempering or tighten the priors, and do not trust the weight "
+        "that is given to each mode."
+    )
+
+
+def _odd_one(values: np.ndarray) -> int | None:
+    """The one chain without which the others would agree."""
+    if values.shape[0] < 3:
+        return None
+    without = [figures.rhat(np.delete(values, chain, axis=0)) for chain in range(len(values))]
+    best = int(np.argmin(without))
+    others = np.delete(without, best)
+    return best if without[best] <= STRONG < others.min() else None
+
+
+def _too_few(what: str, watched: Quantities, mixing: Mixing) -> list[str]:
+    """The sentence where effective sample sizes are too small for anything to be said."""
+    chains = watched.values.shape[0]
+    needed = PER_CHAIN * chains
+    low = {
+        name: int(np.nanargmin(ess))
+        for name, ess in (("bulk", mixing.ess_bulk), ("tail", mixing.ess_tail))
+        if np.nanmin(ess) < needed
+    }
+    if not low:
+        return []
+    ess = {"bulk": mixing.ess_bulk, "tail": mixing.ess_tail}
+    said = " and ".join(
+        f"{ess[name][at]:.0f} in the {name} ({watched.labels[at]})" for name, at in low.items()
+    )
+    matter = (
+        "means and r-hat itself are unsure"
+        if "bulk" in low
+        else "quantiles and intervals are unsure"
+    )
+    return [
+        f"Too few draws: the effective sample size of {what} is down to {said}; below {needed}, "
+        f"{PER_CHAIN} per chain, {matter}. Draw longer."
+    ]
+
+
+def _chains(numbers: Any) -> str:
+    """``chain 2``, ``chains 1 and 4``, ``chains 1, 2 and 4``."""
+    names = [str(int(number) + 1) for number in numbers]
+    if len(names) == 1:
+        return f"chain {names[0]}"
+    return f"chains {', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,1 @@
+"""Distributions over θ, and priors made of them."""

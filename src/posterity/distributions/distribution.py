@@ -1,0 +1,88 @@
+"""Distributions over θ: what a method finds and a posterior holds."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterity.dtypes import float_dtype
+
+
+class AbstractDistribution(eqx.Module):
+    """A distribution over flat θ that can be drawn from by number.
+
+    Draw i of key k is always the same θ, however many draws are asked for and in whatever blocks,
+    so that predictions can be streamed and repeated exactly.
+    """
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """D, the length of θ."""
+
+    @property
+    @abstractmethod
+    def stored(self) -> int | None:
+        """How many draws are stored, or None where draws are made on demand."""
+
+    @abstractmethod
+    def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
+        """θ (D,) of draw number `index`."""
+
+    @abstractmethod
+    def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
+        """Mean and standard deviation of every element of θ."""
+
+    def centre(self) -> jax.Array:
+        """Where one run may start from: the mean, (D,)."""
+        return self.mean_and_sd()[0]
+
+    @abstractmethod
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """`n` draws of θ with axes (chain, draw, D)."""
+
+
+class AbstractDensity(AbstractDistribution):
+    """A distribution with a density, drawn from by pushing standard normal noise through a map."""
+
+    @property
+    @abstractmethod
+    def noise_size(self) -> int:
+        """How many standard normal numbers make one draw."""
+
+    @abstractmethod
+    def push(self, noise: jax.Array) -> jax.Array:
+        """θ (D,) from standard normal noise (noise_size,)."""
+
+    @abstractmethod
+    def log_prob(self, theta: jax.Array) -> jax.Array:
+        """log q(θ) of one θ (D,)."""
+
+    def marginal(self, at: np.ndarray) -> "AbstractDensity":
+        """The density of the elements `at` of θ, the others integrated out."""
+        raise TypeError(f"{type(self).__name__} has no marginals in closed form.")
+
+    def normal(self) -> tuple[jax.Array, jax.Array] | None:
+        """(mean, sd) of independent normals; None of any other density."""
+        return None
+
+    def push_with_log_prob(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """A draw and its log density, which a flow knows from the way there."""
+        theta = self.push(noise)
+        return theta, self.log_prob(theta)
+
+    @property
+    def stored(self) -> int | None:
+        """None: draws are made on demand."""
+        return None
+
+    def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
+        """Noise of the key folded with `index`, pushed."""
+        key = jax.random.fold_in(key, index)
+        return self.push(jax.random.normal(key, (self.noise_size,), float_dtype()))
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """One chain of `n` independent draws: (1, n, D)."""
+        return jax.vmap(lambda index: self.draw(key, index))(jnp.arange(n))[None]

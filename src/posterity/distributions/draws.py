@@ -1,0 +1,112 @@
+"""Stored draws of θ."""
+
+import functools
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterity.distributions.distribution import AbstractDistribution
+from posterity.dtypes import float_dtype
+
+
+class AbstractDraws(AbstractDistribution):
+    """Stored draws, all of one weight, in memory or in a file.
+
+    Each has `theta` (chain, draw, D); that of draws in a file is mapped, so that NumPy reads what
+    it touches.
+    """
+
+    if TYPE_CHECKING:  # a field of one, a property of the other
+
+        @property
+        def theta(self) -> Any:
+            """All draws."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """(chain, draw, D)."""
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.shape[2]
+
+    @property
+    def stored(self) -> int:
+        """Chains times draws."""
+        return self.shape[0] * self.shape[1]
+
+    @abstractmethod
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """θ (n, D) of given numbers, chain after chain, without touching the others."""
+
+    def even(self, start: int, stop: int) -> np.ndarray:
+        """Draws number `start` … `stop` − 1 of the order of `draw`: (n, D)."""
+        order = even_order(self.stored)
+        return self.rows(order[np.arange(start, stop) % self.stored])
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All of θ, chain after chain, in blocks of 16 MB."""
+        for numbers in in_blocks(self.stored, self.size * np.dtype(float_dtype()).itemsize):
+            yield self.rows(numbers)
+
+    def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
+        """Moments over all stored draws, in double precision; squares are of deviations."""
+        mean = sum(block.sum(0, dtype=np.float64) for block in self.blocks()) / self.stored
+        square = sum(((block - mean) ** 2).sum(0) for block in self.blocks()) / self.stored
+        return jnp.asarray(mean, float_dtype()), jnp.asarray(np.sqrt(square), float_dtype())
+
+
+class Draws(AbstractDraws):
+    """Stored draws in memory; a single one is a point.
+
+    Args:
+        theta: (chain, draw, D).
+    """
+
+    theta: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(chain, draw, D)."""
+        return self.theta.shape
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """θ (n, D) of given numbers."""
+        return np.asarray(self.theta).reshape(self.stored, self.size)[numbers]
+
+    def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
+        """Stored draw number `index` of an order that visits all chains and times evenly.
+
+        Fewer draws than stored are so a thinned sample of them all; more begin again. The stored
+        draws are what they are, so `key` does not matter.
+        """
+        del key
+        total = self.stored
+        order = jnp.asarray(even_order(total))
+        return self.theta.reshape(total, self.size)[order[index % total]]
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """All stored draws (chain, draw, D) where `n` is their number, else (1, n, D) of them."""
+        if n == self.stored:
+            return self.theta
+        return jax.vmap(lambda index: self.draw(key, index))(jnp.arange(n))[None]
+
+
+@functools.lru_cache(maxsize=4)
+def even_order(total: int) -> np.ndarray:
+    """0 … total − 1 ordered by the ranks of k φ mod 1, so that every beginning is spread evenly."""
+    turns = np.arange(total) * 0.6180339887498949 % 1.0
+    return np.argsort(np.argsort(turns)).astype(np.int32)
+
+
+def in_blocks(total: int, width: int, most: int = 2**24) -> Iterator[np.ndarray]:
+    """0 … total − 1 in blocks whose rows, of `width` bytes each, take at most 16 MB."""
+    size = max(1, most // max(width, 1))
+    for start in range(0, total, size):
+        yield np.arange(start, min(start + size, total))

@@ -1,0 +1,114 @@
+"""A normalising flow over θ, on FlowJAX's bijections."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from posterity.distributions.normal import AbstractShifted
+
+MOMENT_DRAWS = 4_096  # behind `mean_and_sd`, which has no closed form
+
+
+class FlowShape(eqx.Module):
+    """How large a flow is: what it takes to rebuild its bijection.
+
+    Attributes:
+        size: D. layers: autoregressive layers. width: hidden units of each layer's network.
+    """
+
+    size: int = eqx.field(static=True)
+    layers: int = eqx.field(static=True)
+    width: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        # FlowJAX checks numbers as it builds, which it cannot while JAX traces: so build it now,
+        # when the first shape of this size is made outside a compiled function.
+        _skeleton(self.size, self.layers, self.width)
+
+    def start(self) -> jax.Array:
+        """The weights of a new flow, as one vector."""
+        return _skeleton(self.size, self.layers, self.width)[0]
+
+    def bijection(self, weights: jax.Array) -> Any:
+        """FlowJAX's masked autoregressive bijection ε ↦ z with these weights."""
+        import paramax
+
+        _, unravel, rest = _skeleton(self.size, self.layers, self.width)
+        return paramax.unwrap(eqx.combine(unravel(weights), rest))
+
+
+class Flow(AbstractShifted):
+    """θ = mean + sd z,  z = f(ε; weights),  ε ~ N(0, I), with f an inverse autoregressive flow.
+
+    Args:
+        mean, sd: (D,). weights: of the bijection f, as one vector. shape: what f looks like.
+
+    A draw and its density cost one pass. The density of any other θ takes D of them, and the
+    moments are by Monte Carlo: 4,096 draws, so that a mean is known to 1.6 % of its sd.
+
+    Kingma et al. 2016, "Improving variational inference with inverse autoregressive flow".
+    """
+
+    mean: jax.Array
+    sd: jax.Array
+    weights: jax.Array
+    shape: FlowShape
+
+    def push(self, noise: jax.Array) -> jax.Array:
+        """mean + sd f(ε)."""
+        return self.mean + self.sd * self.shape.bijection(self.weights).transform(noise)
+
+    def push_with_log_prob(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """A draw and log N(ε; 0, I) − log |f′(ε)| − Σ log sd."""
+        bijection = self.shape.bijection(self.weights)
+        z, log_det = bijection.transform_and_log_det(noise)
+        log_q = jnp.sum(jax.scipy.stats.norm.logpdf(noise) - jnp.log(self.sd)) - log_det
+        return self.mean + self.sd * z, log_q
+
+    def log_prob(self, theta: jax.Array) -> jax.Array:
+        """log q(θ), by inverting the flow."""
+        bijection = self.shape.bijection(self.weights)
+        noise, log_det = bijection.inverse_and_log_det((theta - self.mean) / self.sd)
+        return jnp.sum(jax.scipy.stats.norm.logpdf(noise) - jnp.log(self.sd)) + log_det
+
+    def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
+        """Moments of 4,096 draws of a fixed seed."""
+        return _moments(self)
+
+
+@eqx.filter_jit
+def _moments(q: Flow) -> tuple[jax.Array, jax.Array]:
+    noise = jax.random.normal(jax.random.key(0), (MOMENT_DRAWS, q.noise_size), q.mean.dtype)
+    thetas = jax.lax.map(q.push, noise, batch_size=256)
+    return thetas.mean(0), thetas.std(0)
+
+
+@functools.cache
+def _skeleton(size: int, layers: int, width: int) -> tuple[jax.Array, Any, Any]:
+    """Initial weights as one vector, its inverse, and all of the bijection that is not learned."""
+    try:
+        from flowjax.distributions import Normal
+        from flowjax.flows import masked_autoregressive_flow
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "a flow needs FlowJAX: pip install 'posterity[flows]'.", name="flowjax"
+        ) from error
+    # The structure (permutations between layers) must be the same wherever it is built.
+    flow = masked_autoregressive_flow(
+        jax.random.key(0),
+        base_dist=Normal(jnp.zeros(size)),
+        flow_layers=layers,
+        nn_width=width,
+        # Bounded, so that far out the flow is linear: with ReLU its tails grow with every layer.
+        nn_activation=jnp.tanh,
+        invert=False,
+    )
+    learned, rest = eqx.partition(flow.bijection, eqx.is_inexact_array)
+    weights, unravel = ravel_pytree(learned)
+    return weights, unravel, rest

@@ -1,0 +1,83 @@
+"""A mixture of normals: a posterior with several modes."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterity.distributions.distribution import AbstractDensity
+from posterity.distributions.normal import FullRank, Gaussian, LowRank
+
+Component = Gaussian | FullRank | LowRank
+
+
+class Mixture(AbstractDensity):
+    """A mixture of K normals of one kind.
+
+        q(θ) = Σₖ wₖ qₖ(θ)
+
+    Args:
+        weights: wₖ, positive, with sum 1, (K,).
+        components: one `Gaussian`, `FullRank` or `LowRank` whose arrays have a leading axis K.
+
+    >>> import jax.numpy as jnp
+    >>> one, two = (Gaussian(jnp.full(3, at), jnp.ones(3)) for at in (-5.0, 5.0))
+    >>> mixture = Mixture.of([0.25, 0.75], [one, two])
+    >>> mixture.mean_and_sd()[0].tolist()
+    [2.5, 2.5, 2.5]
+    """
+
+    weights: jax.Array
+    components: Component
+
+    @classmethod
+    def of(cls, weights: object, components: list[Component]) -> Mixture:
+        """The mixture of a list of components; those of low rank must be of one rank."""
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *components)
+        return cls(jnp.asarray(np.asarray(weights), stacked.mean.dtype), stacked)
+
+    def at(self, number: int | jax.Array) -> Component:
+        """One component."""
+        return jax.tree.map(lambda leaf: leaf[number], self.components)
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return self.weights.shape[0]
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.components.mean.shape[-1]
+
+    @property
+    def noise_size(self) -> int:
+        """One number for the choice of a component, and those of the component."""
+        rank = self.components.factor.shape[-1] if isinstance(self.components, LowRank) else 0
+        return 1 + self.size + rank
+
+    def push(self, noise: jax.Array) -> jax.Array:
+        """The first number, by its rank among normals, chooses the component; the rest make θ."""
+        share = jax.scipy.stats.norm.cdf(noise[0])
+        number = jnp.sum(share > jnp.cumsum(self.weights)[:-1])
+        return self.at(number).push(noise[1:])
+
+    def log_prob(self, theta: jax.Array) -> jax.Array:
+        """log Σₖ wₖ qₖ(θ), stable where all but one underflow."""
+        each = jax.vmap(lambda component: component.log_prob(theta))(self.components)
+        return jax.scipy.special.logsumexp(each + jnp.log(self.weights))
+
+    def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
+        """By the law of total variance."""
+        means, sds = jax.vmap(lambda component: component.mean_and_sd())(self.components)
+        mean = self.weights @ means
+        return mean, jnp.sqrt(self.weights @ (sds**2 + (means - mean) ** 2))
+
+    def marginal(self, at: np.ndarray) -> Mixture:
+        """The mixture of the components' marginals."""
+        return Mixture.of(self.weights, [self.at(k).marginal(at) for k in range(self.count)])
+
+    def centre(self) -> jax.Array:
+        """The mean of the heaviest component: between modes nothing is likely."""
+        return self.at(jnp.argmax(self.weights)).mean

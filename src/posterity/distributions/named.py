@@ -1,0 +1,55 @@
+"""Named, constrained parameters of draws."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterity import memory
+from posterity.distributions.draws import AbstractDraws
+from posterity.distributions.spool import scratch
+from posterity.distributions.spooled import SpooledDraws
+from posterity.model.target import AbstractTarget
+
+ROWS = 1_024  # draws at a time
+
+
+@eqx.filter_jit
+def of_theta(
+    target: AbstractTarget, theta: jax.Array, paths: tuple[str, ...]
+) -> dict[str, jax.Array]:
+    """Path → its values (chain, draw, *shape) for θ (chain, draw, D)."""
+
+    def of(row: jax.Array) -> dict[str, jax.Array]:
+        values = target.values(row)
+        return {path: values[path] for path in paths}
+
+    return jax.vmap(jax.vmap(of))(theta)
+
+
+def of_draws(
+    target: AbstractTarget, draws: AbstractDraws, paths: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """The same for stored draws, some at a time.
+
+    Where the draws are in a file, and the values would not fit into memory either, the values are
+    in a file, too: mapped arrays, whose file goes with them.
+    """
+    found: dict[str, np.ndarray] = {}
+    for start in range(0, draws.stored, ROWS):
+        theta = draws.rows(np.arange(start, min(start + ROWS, draws.stored)))
+        for path, values in of_theta(target, jnp.asarray(theta)[None], paths).items():
+            if path not in found:
+                found[path] = _room(draws, (draws.stored, *values.shape[2:]), values.dtype)
+            found[path][start : start + len(theta)] = values[0]
+    lead = draws.shape[:2]
+    return {path: values.reshape(*lead, *values.shape[1:]) for path, values in found.items()}
+
+
+def _room(draws: AbstractDraws, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    size = int(np.prod(shape)) * dtype.itemsize
+    if isinstance(draws, SpooledDraws) and not memory.fits(size):
+        return scratch(shape, dtype)
+    return np.empty(shape, dtype)

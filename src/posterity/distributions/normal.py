@@ -1,0 +1,150 @@
+"""Normal distributions over θ: independent, of any covariance, and of low rank."""
+
+# No `from __future__ import annotations`: Equinox reads `AbstractVar` at run time.
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from posterity.distributions.distribution import AbstractDensity
+
+
+class AbstractShifted(AbstractDensity):
+    """θ = mean + f(ε), with as many standard normal numbers ε as there are elements of θ."""
+
+    mean: eqx.AbstractVar[jax.Array]
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.mean.shape[0]
+
+    @property
+    def noise_size(self) -> int:
+        """D."""
+        return self.size
+
+
+class Gaussian(AbstractShifted):
+    """Independent normals, θ ~ N(mean, diag(sd²)).
+
+    Args:
+        mean, sd: (D,).
+    """
+
+    mean: jax.Array
+    sd: jax.Array
+
+    def push(self, noise: jax.Array) -> jax.Array:
+        """mean + sd ε."""
+        return self.mean + self.sd * noise
+
+    def log_prob(self, theta: jax.Array) -> jax.Array:
+        """Σ log N(θ; mean, sd²)."""
+        return jnp.sum(dist.Normal(self.mean, self.sd).log_prob(theta))
+
+    def marginal(self, at: np.ndarray) -> "Gaussian":
+        """The same means and sds."""
+        return Gaussian(self.mean[at], self.sd[at])
+
+    def normal(self) -> tuple[jax.Array, jax.Array] | None:
+        """The parameters themselves."""
+        return self.mean, self.sd
+
+    def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
+        """The parameters themselves."""
+        return self.mean, self.sd
+
+
+class FullRank(AbstractShifted):
+    """A normal with any covariance, θ ~ N(mean, chol cholᵀ).
+
+    Args:
+        mean: (D,). chol: lower triangular (D, D), with a positive diagonal.
+    """
+
+    mean: jax.Array
+    chol: jax.Array
+
+    def push(self, noise: jax.Array) -> jax.Array:
+        """mean + chol ε."""
+        return self.mean + self.chol @ noise
+
+    def log_prob(self, theta: jax.Array) -> jax.Array:
+        """log N(θ; mean, chol cholᵀ)."""
+        return dist.MultivariateNormal(self.mean, scale_tril=self.chol).log_prob(theta)
+
+    def marginal(self, at: np.ndarray) -> "FullRank":
+        """Rows of the factor, made triangular again."""
+        rows = np.transpose(np.linalg.qr(np.asarray(self.chol, np.float64)[at].T)[1])
+        chol = jnp.asarray(rows * np.sign(np.diag(rows)), self.chol.dtype)
+        return FullRank(self.mean[at], chol)
+
+    @property
+    def precision_diag(self) -> jax.Array:
+        """The diagonal of the inverse covariance (D,)."""
+        eye = jnp.eye(self.size, dtype=self.chol.dtype)
+        root = jax.scipy.linalg.solve_triangular(self.chol, eye, lower=True)
+        return jnp.sum(root**2, axis=0)
+
+    def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
+        """The mean, and the root of the covariance's diagonal."""
+        return self.mean, jnp.sqrt(jnp.sum(self.chol**2, axis=1))
+
+    @property
+    def cov(self) -> jax.Array:
+        """The covariance (D, D)."""
+        return self.chol @ self.chol.T
+
+
+class LowRank(AbstractDensity):
+    """A normal whose covariance is diagonal plus low rank, θ ~ N(mean, diag(sd²) + factor factorᵀ).
+
+    Args:
+        mean, sd: (D,); `sd` belongs to the diagonal part. factor: (D, K).
+    """
+
+    mean: jax.Array
+    sd: jax.Array
+    factor: jax.Array
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.mean.shape[0]
+
+    @property
+    def noise_size(self) -> int:
+        """D + K."""
+        return sum(self.factor.shape)
+
+    def push(self, noise: jax.Array) -> jax.Array:
+        """mean + sd ε₁ + factor ε₂."""
+        return self.mean + self.sd * noise[: self.size] + self.factor @ noise[self.size :]
+
+    def log_prob(self, theta: jax.Array) -> jax.Array:
+        """log N(θ; mean, diag(sd²) + factor factorᵀ), by the matrix determinant lemma."""
+        normal = dist.LowRankMultivariateNormal(self.mean, self.factor, self.sd**2)
+        return normal.log_prob(theta)
+
+    def marginal(self, at: np.ndarray) -> "LowRank":
+        """Rows of each part."""
+        return LowRank(self.mean[at], self.sd[at], self.factor[at])
+
+    @property
+    def precision_diag(self) -> jax.Array:
+        """The diagonal of the inverse covariance (D,), by Woodbury's identity."""
+        unit = self.factor / self.sd[:, None]
+        small = jnp.linalg.cholesky(jnp.eye(unit.shape[1], dtype=unit.dtype) + unit.T @ unit)
+        shared = jax.scipy.linalg.solve_triangular(small, unit.T, lower=True)
+        return (1 - jnp.sum(shared**2, axis=0)) / self.sd**2
+
+    def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
+        """The mean, and the root of the covariance's diagonal."""
+        return self.mean, jnp.sqrt(self.sd**2 + jnp.sum(self.factor**2, axis=1))
+
+    @property
+    def cov(self) -> jax.Array:
+        """The covariance (D, D)."""
+        return jnp.diag(self.sd**2) + self.factor @ self.factor.T

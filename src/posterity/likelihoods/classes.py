@@ -1,0 +1,147 @@
+"""Labels of two or more classes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from posterity.dtypes import float_dtype
+from posterity.likelihoods.likelihood import AbstractLikelihood, Unknowns, refuse_first
+
+
+class AbstractClassLikelihood(AbstractLikelihood):
+    """A likelihood over class labels 0 … K − 1."""
+
+    kind: ClassVar[Literal["classification", "regression", "count"]] = "classification"
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """Number of classes K."""
+
+    @abstractmethod
+    def entropy(self, outputs: jax.Array) -> jax.Array:
+        """H[y | θ] in nats: (rows,)."""
+
+    def expected(self, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every label, with its probability as its share."""
+        del var
+        shares = np.stack([1 - mean, mean], axis=1) if mean.ndim == 1 else mean
+        return np.broadcast_to(np.arange(self.classes), shares.shape), shares
+
+    def check(self, y: np.ndarray) -> None:
+        """Labels are whole numbers in 0 … K − 1."""
+        refuse_first(
+            y != np.floor(y),
+            y,
+            "is not a whole number",
+            f"class labels are 0 … {self.classes - 1}",
+        )
+        refuse_first(
+            (y < 0) | (y >= self.classes),
+            y,
+            f"is outside the labels 0 … {self.classes - 1}",
+            "recode the labels (for −1/+1 use (y + 1) / 2) or state the number of classes",
+        )
+
+
+class Bernoulli(AbstractClassLikelihood):
+    """Binary labels.
+
+        y ~ Bernoulli(σ(f)),   f = the net's one output, the log-odds of y = 1
+
+    Targets are 0/1 (bool, integer or whole floats), shape (rows,).
+
+    >>> Bernoulli().outputs_per_target
+    1
+    """
+
+    @property
+    def outputs_per_target(self) -> int:
+        """One: the log-odds."""
+        return 1
+
+    @property
+    def classes(self) -> int:
+        """Two."""
+        return 2
+
+    @property
+    def target_dtype(self) -> Any:
+        """Labels are stored as floats, as they enter the density."""
+        return float_dtype()
+
+    def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
+        """Bernoulli with the net's log-odds."""
+        return dist.BernoulliLogits(outputs[:, 0], validate_args=False)
+
+    def log_prob(self, outputs: jax.Array, y: jax.Array, unknowns: Unknowns) -> jax.Array:
+        """y f − log(1 + eᶠ), the stable form with the fewest operations."""
+        logits = outputs[:, 0]
+        return y * logits - jax.nn.softplus(logits)
+
+    def entropy(self, outputs: jax.Array) -> jax.Array:
+        """log(1 + eᶠ) − σ(f) f, stable for large |f| by its symmetry in f."""
+        size = jnp.abs(outputs[:, 0])
+        return jax.nn.softplus(-size) + jax.nn.sigmoid(-size) * size
+
+
+class Categorical(AbstractClassLikelihood):
+    """Labels of K classes.
+
+        y ~ Categorical(softmax(f)),   f = the net's K outputs
+
+    Args:
+        classes: K ≥ 2. Targets are whole numbers 0 … K − 1, shape (rows,).
+
+    >>> Categorical(10).outputs_per_target
+    10
+    """
+
+    number: int = eqx.field(static=True)
+
+    def __init__(self, classes: int) -> None:
+        if int(classes) != classes or classes < 2:
+            raise ValueError(
+                f"Categorical: classes must be a whole number from 2, not {classes!r}."
+            )
+        self.number = int(classes)
+
+    @property
+    def outputs_per_target(self) -> int:
+        """One logit per class."""
+        return self.number
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.number
+
+    @property
+    def target_dtype(self) -> Any:
+        """Labels are stored as int32, to index with."""
+        return np.int32
+
+    def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
+        """Categorical with the net's logits."""
+        return dist.CategoricalLogits(outputs, validate_args=False)
+
+    def log_prob(self, outputs: jax.Array, y: jax.Array, unknowns: Unknowns) -> jax.Array:
+        """f_y − log Σ eᶠ."""
+        return jnp.take_along_axis(jax.nn.log_softmax(outputs), y[:, None], axis=1)[:, 0]
+
+    def mean_and_var(self, outputs: jax.Array, unknowns: Unknowns) -> tuple[jax.Array, jax.Array]:
+        """Probabilities p (rows, K), and p (1 − p)."""
+        p = jax.nn.softmax(outputs)
+        return p, p * (1 - p)
+
+    def entropy(self, outputs: jax.Array) -> jax.Array:
+        """−Σ p log p."""
+        log_p = jax.nn.log_softmax(outputs)
+        return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)

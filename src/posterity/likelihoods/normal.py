@@ -1,0 +1,42 @@
+"""Real targets with normal noise."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import numpyro.distributions as dist
+
+from posterity.likelihoods.likelihood import Unknowns
+from posterity.likelihoods.regression import AbstractRegressionLikelihood, Scale, checked_scale
+
+
+class Normal(AbstractRegressionLikelihood):
+    """Real targets with normal noise.
+
+        y ~ N(f, scale²),   f = the net's output
+
+    Args:
+        scale: the noise sd, in the units of y. A positive number: known. A NumPyro distribution
+            over positive numbers: unknown, with that prior, one value for all rows.
+            `po.learned`: one value, optimised. ``"net"``:
+            input-dependent, scale(x) = softplus(second half of the net's outputs); the net then
+            needs two outputs per target, locations first.
+
+    Targets are finite numbers, shape (rows,) or (rows, targets).
+
+    >>> Normal(scale="net").outputs_per_target
+    2
+    """
+
+    scale: Scale
+
+    def __init__(self, scale: Scale = 1.0) -> None:
+        self.scale = checked_scale(scale, "likelihoods.Normal: scale")
+
+    def noise_levels(self) -> np.ndarray:
+        """−1 and 1: a normal's log density is quadratic, and knows no more than the variance."""
+        return np.array([-1.0, 1.0])
+
+    def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
+        """Normal around the net's outputs."""
+        return dist.Normal(*self._loc_and_scale(outputs, unknowns), validate_args=False)

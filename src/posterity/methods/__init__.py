@@ -1,0 +1,1 @@
+"""Inference methods: each turns a target and data into a distribution over θ."""

@@ -1,0 +1,124 @@
+"""The posterior mode."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from posterity.distributions.draws import Draws
+from posterity.methods.checks import check_counts
+from posterity.methods.method import AbstractMethod
+from posterity.model.net_target import Batch, Target
+
+
+@dataclasses.dataclass(frozen=True)
+class MAP(AbstractMethod):
+    """The mode of the posterior density of the constrained parameters.
+
+        maximise  log p(w, s) + (N/B) Σ_{i in batch} log p(yᵢ | xᵢ, w, s)
+
+    over unconstrained θ, without the Jacobian of the map to constrained (w, s), so that the mode
+    does not depend on how a positive scale is mapped to the real line.
+
+    Args:
+        steps: number of gradient steps.
+        batch_size: rows per step; None for all.
+        optimizer: an Optax optimiser, used as it is. None: Adam whose step size falls from
+            min(0.1, 0.6/√D) to zero along a cosine.
+
+    Returns from `fit` a posterior of one draw: a point. It predicts with aleatoric uncertainty
+    only. `history` has ``log_joint``, ``step_size`` and ``ok``.
+
+    Raises:
+        ValueError: a number out of range.
+
+    A step whose gradient is not finite is not made: the step size is halved, and it is counted.
+
+    >>> import numpy as np, posterity as po
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
+    >>> posterior = po.fit(model, (x, 2 * x[:, 0]), po.MAP(steps=2_000), progress=False)
+    >>> posterior.sample(0, 1).shape
+    (1, 1, 2)
+    """
+
+    steps: int = 10_000
+    batch_size: int | None = None
+    optimizer: optax.GradientTransformation | None = None
+
+    figure = "log_joint"
+
+    def __post_init__(self) -> None:
+        check_counts("MAP", steps=self.steps)
+
+    @property
+    def total_steps(self) -> int:
+        """`steps`."""
+        return self.steps
+
+    @property
+    def evaluations(self) -> float:
+        """One."""
+        return 1
+
+    def init(self, key: jax.Array, target: Target, theta: jax.Array) -> MAPState:
+        """θ before the first step."""
+        optimizer = self._transform().init(theta)
+        return MAPState(theta, optimizer, jnp.zeros((), jnp.int32), jnp.ones((), theta.dtype))
+
+    def step(
+        self, key: jax.Array, target: Target, state: MAPState, batch: Batch
+    ) -> tuple[MAPState, MAPInfo]:
+        """One gradient step."""
+
+        def loss(theta: jax.Array) -> jax.Array:
+            return -target.log_joint(theta, batch, jacobian=False)
+
+        value, gradient = jax.value_and_grad(loss)(state.position)
+        update, optimizer = self._transform().update(gradient, state.optimizer, state.position)
+        size = state.shrink
+        if self.optimizer is None:
+            peak = min(0.1, 0.6 / math.sqrt(target.size))
+            size = size * peak * 0.5 * (1 + jnp.cos(jnp.pi * state.at / self.steps))
+            update = -update
+        theta = state.position + size * update
+        ok = jnp.isfinite(value + jnp.sum(theta))
+        return MAPState(theta, optimizer, state.at + 1, state.shrink), MAPInfo(-value, size, ok)
+
+    def theta(self, state: MAPState) -> jax.Array:
+        """The current point."""
+        return state.position
+
+    def retreat(self, state: MAPState) -> MAPState:
+        """The same point with half the step size."""
+        return state._replace(shrink=state.shrink / 2, at=state.at + 1)
+
+    def _transform(self) -> optax.GradientTransformation:
+        return optax.scale_by_adam() if self.optimizer is None else self.optimizer
+
+    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Draws:
+        """The point, as one draw of one chain."""
+        return Draws(jnp.asarray(state.position)[:1, None])
+
+
+class MAPState(NamedTuple):
+    """θ, the optimiser, the clock and the factor that failures have left of the step size."""
+
+    position: jax.Array
+    optimizer: Any
+    at: jax.Array
+    shrink: jax.Array
+
+
+class MAPInfo(NamedTuple):
+    """What a step reports: log joint before it, its size, and whether it was finite."""
+
+    log_joint: jax.Array
+    step_size: jax.Array
+    ok: jax.Array

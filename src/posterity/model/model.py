@@ -1,0 +1,155 @@
+"""A model is a net, a prior over its weights and a likelihood for its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterity.cpu.convolves import convolves
+from posterity.dtypes import float_dtype
+from posterity.likelihoods.likelihood import AbstractLikelihood
+from posterity.model.program import ProgramModel
+from posterity.nets.adapters import as_net
+from posterity.nets.net import AbstractNet
+from posterity.priors.prior import Prior, as_prior
+
+
+class Model(eqx.Module):
+    """A Bayesian neural network: net × prior × likelihood.
+
+        p(w, s, y | x) = p(w) p(s) ∏ᵢ p(yᵢ | net(w, xᵢ), s)
+
+    with the weights w of the net and the likelihood's own unknowns s.
+
+    Args:
+        net: one of `posterity.nets`, an Equinox module of one example, a Flax NNX module, or a pair
+            ``(init, apply)`` of functions.
+        prior: `po.priors.Normal`, any NumPyro distribution, or a dictionary of path patterns
+            ``{"layers.*.bias": ..., "*": ...}``.
+        likelihood: one of `posterity.likelihoods.likelihood`.
+
+    Raises:
+        TypeError: an argument is none of these.
+        ValueError: a prior pattern matches nothing, or a parameter has no prior; the message lists
+            the paths there are.
+
+    >>> import posterity as po
+    >>> model = po.Model(po.nets.MLP(2, [5], 1), po.priors.Normal(0, 1), po.likelihoods.Bernoulli())
+    >>> list(model.parameters())
+    ['layers.0.bias', 'layers.0.weight', 'layers.1.bias', 'layers.1.weight']
+    """
+
+    net: AbstractNet
+    prior: Prior
+    likelihood: AbstractLikelihood
+
+    def __init__(self, net: Any, prior: Any, likelihood: AbstractLikelihood) -> None:
+        if not isinstance(likelihood, AbstractLikelihood):
+            raise TypeError(
+                f"likelihood: expected one of po.likelihoods, got {type(likelihood).__name__}."
+            )
+        self.net = as_net(net)
+        self.prior = as_prior(prior)
+        self.likelihood = likelihood
+        self.prior.attach(self.parameters())
+
+    @staticmethod
+    def from_numpyro(program: Callable[..., Any]) -> ProgramModel:
+        """A NumPyro program as a model, for every method that does with a density of θ.
+
+            posterior(z) ∝ p(z) p(y | z),   z the latent sites, y the observed sites and factors
+
+        Args:
+            program: a function with `numpyro.sample`, `plate`, `deterministic` and `factor` in it.
+                Its arguments are the data of `po.fit`: arrays, and plain numbers, which are
+                constants. Latent sites are continuous; flat priors (`dist.ImproperUniform`) are
+                fine.
+
+        Returns:
+            A model for `po.fit(model, data, method)`, with data a tuple of positional arguments or
+            a dictionary of keyword arguments. Its posterior has `weights`, `summary`, `replicate`
+            and `to_arviz`, with deterministic sites beside the latent ones.
+
+        Raises:
+            TypeError: `program` is no function. What is wrong within a program `fit` reports.
+
+        >>> import jax.numpy as jnp, numpyro, numpyro.distributions as dist, posterity as po
+        >>> def eight_schools(sd, effect):
+        ...     mu = numpyro.sample("mu", dist.Normal(0, 5))
+        ...     tau = numpyro.sample("tau", dist.HalfCauchy(5))
+        ...     with numpyro.plate("school", len(sd)):
+        ...         z = numpyro.sample("z", dist.Normal(0, 1))
+        ...         theta = numpyro.deterministic("theta", mu + tau * z)
+        ...         numpyro.sample("effect", dist.Normal(theta, sd), obs=effect)
+        >>> sd = jnp.array([15.0, 10, 16, 11, 9, 11, 10, 18])
+        >>> effect = jnp.array([28.0, 8, -3, 7, -1, 1, 18, 12])
+        >>> posterior = po.fit(
+        ...     po.Model.from_numpyro(eight_schools),
+        ...     {"sd": sd, "effect": effect},
+        ...     po.NUTS(chains=2, warmup=200, draws=100),
+        ...     progress=False,
+        ... )
+        >>> posterior.weights("theta").shape
+        (2, 100, 8)
+        >>> posterior.replicate()["effect"].shape
+        (200, 8)
+        """
+        return ProgramModel(program)
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Path → shape of every parameter of the net, in the order of θ."""
+        leaves = jax.tree_util.tree_leaves_with_path(self.template())
+        if not leaves:
+            raise ValueError("net: it has no floating-point parameters, so nothing can be learned.")
+        return {path_name(path): leaf.shape for path, leaf in leaves}
+
+    def template(self) -> Any:
+        """The net's parameters as shapes and dtypes, without computing them."""
+        key = jax.eval_shape(lambda: jax.random.key(0))  # its type only: nothing is compiled
+        template = jax.eval_shape(self.net.init, key)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(template):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                raise TypeError(
+                    f"net: parameter {path_name(path)!r} has dtype {leaf.dtype}; priors need "
+                    "floating-point parameters."
+                )
+        return template
+
+
+def check_outputs(
+    model: Model, template: Any, x_shape: tuple[int, ...], y_shape: tuple[int, ...]
+) -> bool:
+    """Refuse a net that cannot take rows of `x_shape` or gives the wrong number of outputs.
+
+    Returns whether the net convolves or pools.
+    """
+    rows = 3
+    x = jax.ShapeDtypeStruct((rows, *x_shape), float_dtype())
+    try:
+        jaxpr, out = jax.make_jaxpr(model.net.apply, return_shape=True)(template, x)
+    except Exception as error:
+        raise ValueError(
+            f"x: the net cannot take rows of shape {x_shape}: {str(error).splitlines()[0]} Check "
+            "the number of input columns of the net and of x."
+        ) from error
+    per_target = model.likelihood.outputs_per_target
+    needed = per_target * int(np.prod(y_shape))
+    given = int(np.prod(out.shape[1:]))
+    if out.shape[0] != rows or given != needed:
+        name = type(model.likelihood).__name__
+        raise ValueError(
+            f"net: it gives outputs of shape {('rows', *out.shape[1:])} for rows of x, but "
+            f"{name} needs {needed} per row ({per_target} for each of {int(np.prod(y_shape))} "
+            "target columns of y). Change the net's output size."
+        )
+    return convolves(jaxpr)
+
+
+def path_name(path: Any) -> str:
+    """A key path of a pytree as a dotted name: ``layers.0.weight``."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")

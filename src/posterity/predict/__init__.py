@@ -1,0 +1,1 @@
+"""Predictions, and where their uncertainty comes from."""

@@ -1,0 +1,334 @@
+"""The predictive distribution, and where its uncertainty comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from posterity.cpu.compile import use_compilation_cache
+from posterity.data.batches import as_inputs, as_targets
+from posterity.likelihoods.classes import AbstractClassLikelihood, Categorical
+from posterity.likelihoods.likelihood import AbstractLikelihood
+from posterity.predict import quantiles, refusal, stream
+from posterity.predict.quantiles import Of
+from posterity.predict.refusal import Rule
+from posterity.predict.windows import Source, source_of
+
+if TYPE_CHECKING:
+    from posterity.posterior import Posterior
+
+SMALLEST_PROBABILITY = 1e-30  # that a mean over draws in float32 holds with all its digits
+
+
+def check_rows(x: Any, expected: tuple[int, ...], name: str = "x") -> np.ndarray:
+    """Inputs as an array, checked to be rows of the shape that was fitted.
+
+    Args:
+        x: the inputs (rows, ...). expected: shape of a row. name: what the user calls them.
+
+    Raises:
+        TypeError, ValueError: they are not.
+    """
+    inputs = as_inputs(x, name)
+    if inputs.shape[1:] != expected:
+        raise ValueError(
+            f"{name}: its rows have shape {inputs.shape[1:]}, but the model was fitted to rows of "
+            f"shape {expected}. Give the same columns in the same order as in fit."
+        )
+    return inputs
+
+
+def predict(posterior: Posterior, x: Any, draws: int, seed: int) -> Predictive:
+    """The predictive distribution of `posterior` at `x`; see `Posterior.predict`."""
+    if isinstance(draws, bool) or int(draws) != draws or draws < 1:
+        raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
+    inputs = check_rows(x, posterior.target.x_shape)
+    use_compilation_cache()
+    source = source_of(posterior.target, posterior.distribution, seed, int(draws))
+    found = stream.moments(source, inputs)
+    return Predictive(
+        mean=found.mean,
+        aleatoric=_add_classes(found.var, posterior.target.likelihood),
+        epistemic=_add_classes(found.m2 / draws, posterior.target.likelihood),
+        draws=int(draws),
+        _expected_entropy=found.entropy,
+        _source=source,
+        _x=inputs,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictive:
+    """p(y | x, data) at given inputs, averaged over posterior draws.
+
+    The law of total variance splits the predictive variance,
+
+        total = aleatoric + epistemic,   Var[y] = E_θ Var[y | θ] + Var_θ E[y | θ],
+
+    into noise that more data will not remove and ignorance of θ that they will. For classes y is
+    one-hot, and the variances of Categorical's classes are added up. The entropy of classes splits
+    alike: entropy = expected_entropy + mutual_information.
+
+    Quantiles, log probabilities and raw draws are computed when asked for, by going through the
+    draws again.
+
+    Attributes:
+        mean: E[y]: (rows,) or (rows, targets). For Bernoulli P(y = 1), (rows,); for Categorical the
+            probability of every class, (rows, K).
+        aleatoric: mean variance of y given θ, in squared units of y: (rows,) or (rows, targets).
+        epistemic: variance of the mean of y given θ; the same shape.
+        draws: how many posterior draws the averages are over.
+    """
+
+    mean: np.ndarray
+    aleatoric: np.ndarray
+    epistemic: np.ndarray
+    draws: int
+    _expected_entropy: np.ndarray = dataclasses.field(repr=False)
+    _source: Source = dataclasses.field(repr=False)
+    _x: np.ndarray = dataclasses.field(repr=False)
+    _loc: float = dataclasses.field(default=0.0, repr=False)
+    _scale: float = dataclasses.field(default=1.0, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """What the targets are: ``"classification"``, ``"regression"`` or ``"count"``."""
+        return self._likelihood.kind
+
+    @property
+    def total(self) -> np.ndarray:
+        """The predictive variance: aleatoric + epistemic, exactly."""
+        return self.aleatoric + self.epistemic
+
+    @property
+    def sd(self) -> np.ndarray:
+        """The predictive standard deviation of y, √total."""
+        return np.sqrt(self.total)
+
+    # -- classes ----------------------------------------------------------------------------------
+
+    @property
+    def probs(self) -> np.ndarray:
+        """Class probabilities: P(y = 1) (rows,) for Bernoulli, (rows, K) for Categorical."""
+        self._need_classes("probs")
+        return self.mean
+
+    @property
+    def label(self) -> np.ndarray:
+        """The most probable class of every row: (rows,) integers."""
+        self._need_classes("label")
+        if self.mean.ndim == 1:
+            return (self.mean > 0.5).astype(np.int64)
+        return self.mean.argmax(1)
+
+    @property
+    def entropy(self) -> np.ndarray:
+        """Entropy of the predictive class distribution, in nats: (rows,)."""
+        self._need_classes("entropy")
+        return refusal.entropy(self.mean)
+
+    @property
+    def expected_entropy(self) -> np.ndarray:
+        """Mean entropy given θ, in nats: (rows,); the aleatoric part of `entropy`."""
+        self._need_classes("expected_entropy")
+        return self._expected_entropy
+
+    @property
+    def mutual_information(self) -> np.ndarray:
+        """What the label would tell about θ, in nats: entropy − expected_entropy, (rows,)."""
+        return self.entropy - self.expected_entropy
+
+    def abstain(
+        self, *, below: float | None = None, above: float | None = None, by: Rule = "probability"
+    ) -> np.ma.MaskedArray[Any, Any]:
+        """Labels, with the rows masked where the model should rather not answer.
+
+        A row is refused when
+
+            "probability":          maxₖ p̄ₖ < below
+            "median":               maxₖ medianₛ pₖ(θₛ) < below
+            "entropy":              H[p̄] > above
+            "mutual_information":   H[p̄] − mean over s of H[p(θₛ)] > above
+
+        with the probabilities p(θₛ) of draw s and their mean p̄. The median asks for more than the
+        mean: that half of the draws, or more, agree on a class. Draws that are each sure, but of
+        different classes, leave the mean with a favourite and every median near zero. Images
+        that are strange in another way (noise out of the range of pixels, letters) are often told
+        best by "mutual_information", which looks at the disagreement itself. No cutoff promises an
+        error rate: choose it on held-out rows, with `po.metrics.risk_coverage`.
+
+        Args:
+            below: the cutoff of "probability" and "median", in (0, 1].
+            above: the cutoff of "entropy" and "mutual_information", in nats, from 0.
+            by: the rule.
+
+        Returns:
+            `label` as a masked array of integers; its `mask` is True where refused, and
+            ``.filled()`` gives −1 there.
+
+        Raises:
+            AttributeError: the targets are no classes.
+            ValueError: an unknown rule, the other kind of cutoff, or one out of range.
+
+        >>> import numpy as np, posterity as po
+        >>> x = np.linspace(-1, 1, 20)[:, None]
+        >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Bernoulli())
+        >>> posterior = po.fit(model, (x, x[:, 0] > 0), po.MAP(steps=200), progress=False)
+        >>> posterior.predict([[-1.0], [0.0], [1.0]]).abstain(below=0.6)
+        masked_array(data=[0, --, 1],
+                     mask=[False,  True, False],
+               fill_value=-1)
+        """
+        self._need_classes("abstain")
+        cutoff = refusal.cutoff_of(below, above, by)
+        given = self.mean, self._expected_entropy, self._source, self._x
+        mask = refusal.refused(by, cutoff, *given)
+        return np.ma.MaskedArray(self.label, mask=mask, fill_value=-1)
+
+    # -- quantiles --------------------------------------------------------------------------------
+
+    def quantile(self, q: float | Any, *, of: Of | None = None) -> np.ndarray:
+        """Quantiles of y, or of its mean given θ.
+
+        Args:
+            q: a probability in (0, 1), or several.
+            of: ``"y"``: of the predictive distribution, the mixture over draws. ``"mean"``: of
+                E[y | θ] over draws, which for classes is a probability; this is ignorance only.
+                None: ``"mean"`` for classes and ``"y"`` otherwise.
+
+        Returns:
+            The shape of `mean`, with a leading axis where `q` has several; exact for the draws used
+            to a millionth of the bracket μ ± sd √((1 − q)/q).
+
+        Raises:
+            ValueError: a probability out of range, or ``of="y"`` for classes.
+        """
+        levels = quantiles.levels_of(q)
+        of = quantiles.resolve(of, self.kind)
+        mean, sd = self._unscaled(of)
+        found = quantiles.solve(self._source, self._x, levels, mean, sd, of)
+        found = (self._loc + self._scale * found).astype(mean.dtype)
+        return found if np.ndim(q) else found[0]
+
+    def interval(self, p: float = 0.9, *, of: Of | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The central interval of probability `p`: (lower, upper), each of the shape of `mean`.
+
+        Args:
+            p: probability in (0, 1).
+            of: as in `quantile`.
+        """
+        if not 0 < p < 1:
+            raise ValueError(f"p: must lie between 0 and 1, not {p!r}.")
+        lower, upper = self.quantile([(1 - p) / 2, (1 + p) / 2], of=of)
+        return lower, upper
+
+    def _unscaled(self, of: Of) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and sd by element of `mean`, in the model's own units."""
+        if self.kind == "classification" and self.mean.ndim == 2:
+            # Of each class: `epistemic` is their sum.
+            found = stream.moments(self._source, self._x)
+            return found.mean, np.sqrt(found.m2 / self.draws)
+        var = self.total if of == "y" else self.epistemic
+        return (self.mean - self._loc) / self._scale, np.sqrt(var / self._scale**2)
+
+    # -- densities and draws ----------------------------------------------------------------------
+
+    def log_prob(self, y: Any) -> np.ndarray:
+        """log p(y | x, data) of given targets, in nats: (rows,).
+
+            log (1/S) Σₛ p(y | x, θₛ)
+
+        Args:
+            y: targets of the rows of `x`, as in `fit`.
+        """
+        if self._scale != 1.0 or self._loc != 0.0:
+            y = (np.asarray(y, float) - self._loc) / self._scale
+        targets = as_targets(y, self._likelihood, one_class=True)
+        expected = (self._x.shape[0], *self._target_shape)
+        if targets.shape != expected:
+            raise ValueError(f"y: expected shape {expected}, got {targets.shape}.")
+        if isinstance(self._likelihood, Categorical):
+            # The mean probabilities are this already, but for those that float32 cannot hold.
+            each = np.take_along_axis(self.mean, np.asarray(targets)[:, None], axis=1)[:, 0]
+            if (each > SMALLEST_PROBABILITY).all():
+                return np.log(each)
+        each = stream.log_prob(self._source, self._x, targets)
+        return each - np.log(self._scale) * int(np.prod(self._target_shape))
+
+    def raw(self, *, of: Of = "mean") -> np.ndarray:
+        """Raw draws: E[y | x, θₛ] of every posterior draw, or one y from each with ``of="y"``.
+
+        Returns:
+            (draws, rows), or (draws, rows, targets or classes). This is the one figure that takes
+            memory for every draw.
+        """
+        if of not in ("y", "mean"):
+            raise ValueError(f'of: must be "y" or "mean", not {of!r}.')
+        drawn = stream.raw(self._source, self._x, of == "y")
+        if self._likelihood.kind == "regression":
+            return self._loc + self._scale * drawn
+        return drawn
+
+    def take(self, rows: Any) -> Predictive:
+        """The same prediction at some of its rows.
+
+        Args:
+            rows: indices, a slice or a boolean mask.
+        """
+        kept = np.atleast_1d(np.arange(len(self._x))[rows])
+        return dataclasses.replace(
+            self,
+            mean=self.mean[kept],
+            aleatoric=self.aleatoric[kept],
+            epistemic=self.epistemic[kept],
+            _expected_entropy=self._expected_entropy[kept],
+            _x=self._x[kept],
+        )
+
+    def rescaled(self, loc: float, scale: float) -> Predictive:
+        """The same prediction in other units of y: y ↦ loc + scale · y.
+
+        For models fitted to standardised targets: mean, variances, quantiles, log probabilities and
+        draws then refer to the original scale.
+
+        Args:
+            loc: what was subtracted from y. scale: what it was divided by, positive.
+
+        Raises:
+            ValueError: the targets are classes or counts, or `scale` is not positive.
+        """
+        if self._likelihood.kind != "regression":
+            raise ValueError("rescaled: only real targets have a scale.")
+        if not 0 < scale < np.inf:
+            raise ValueError(f"scale: must be positive and finite, not {scale!r}.")
+        return dataclasses.replace(
+            self,
+            mean=loc + scale * self.mean,
+            aleatoric=scale**2 * self.aleatoric,
+            epistemic=scale**2 * self.epistemic,
+            _loc=loc + scale * self._loc,
+            _scale=scale * self._scale,
+        )
+
+    @property
+    def _likelihood(self) -> AbstractLikelihood:
+        return self._source.target.likelihood
+
+    @property
+    def _target_shape(self) -> tuple[int, ...]:
+        return self._source.target.y_shape
+
+    def _need_classes(self, name: str) -> None:
+        if not isinstance(self._likelihood, AbstractClassLikelihood):
+            raise AttributeError(
+                f"{name} is for class labels; this model's targets are "
+                f"{'counts' if self._likelihood.kind == 'count' else 'real numbers'}: "
+                "use mean, sd, quantile or interval."
+            )
+
+
+def _add_classes(var: np.ndarray, likelihood: AbstractLikelihood) -> np.ndarray:
+    """Variances of one-hot classes added up; Bernoulli has one number for both classes."""
+    return var.sum(-1) if likelihood.kind == "classification" and var.ndim > 1 else var

@@ -1,0 +1,55 @@
+"""What a model expects before it has seen data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterity.data.batches import as_inputs
+from posterity.model.model import Model
+from posterity.model.net_target import Target
+
+
+def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -> np.ndarray:
+    """Targets drawn from the prior predictive distribution.
+
+        w, s ~ prior,   y ~ p(y | net(w, x), s)
+
+    Args:
+        model: net, prior and likelihood.
+        x: inputs (rows, ...).
+        draws: number of draws.
+        seed: random seed.
+
+    Returns:
+        y of shape (draws, rows), or (draws, rows, targets) for nets with several targets.
+
+    Raises:
+        TypeError: the model is a NumPyro program.
+        ValueError: `x` is not finite or the net cannot take its rows.
+
+    >>> import numpy as np, posterity as po
+    >>> model = po.Model(po.nets.MLP(1, [5], 1), po.priors.Normal(), po.likelihoods.Poisson())
+    >>> po.prior_predictive(model, np.zeros((3, 1)), draws=10).shape
+    (10, 3)
+    """
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"model: expected a po.Model of a net, got {type(model).__name__}. For a NumPyro "
+            "program use numpyro.infer.Predictive(program, num_samples=draws)."
+        )
+    inputs = jnp.asarray(as_inputs(x))
+    out = jax.eval_shape(model.net.apply, model.template(), inputs)
+    targets = int(np.prod(out.shape[1:])) // model.likelihood.outputs_per_target
+    y_shape = (targets,) if targets > 1 else ()
+    target = Target.build(model, inputs.shape[1:], y_shape, rows=1)
+
+    @jax.jit
+    def draw(key: jax.Array) -> jax.Array:
+        weights, noise = jax.random.split(key)
+        return target.distribution(target.prior_draw(weights), inputs).sample(noise)
+
+    return np.asarray(jax.lax.map(draw, jax.random.split(jax.random.key(seed), draws)))

@@ -1,0 +1,48 @@
+"""New data from the posterior of a NumPyro program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import jax
+import numpy as np
+from numpyro import handlers
+from numpyro.infer import Predictive
+
+from posterity.model.arguments import packed
+from posterity.model.program_target import ProgramTarget, cannot_run
+
+if TYPE_CHECKING:
+    from posterity.posterior import Posterior
+
+
+def replicate(
+    posterior: Posterior, args: tuple[Any, ...], kwargs: dict[str, Any], draws: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Observed and deterministic sites, by draw; see `Posterior.replicate`."""
+    if isinstance(draws, bool) or int(draws) != draws or draws < 1:
+        raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
+    target = cast(ProgramTarget, posterior.target)
+    arguments = packed(args, kwargs, "replicate") if args or kwargs else target.arguments
+    at, noise = jax.random.split(jax.random.key(seed))
+    theta = posterior.sample(at, int(draws)).reshape(-1, target.size)
+    latent = jax.jit(jax.vmap(target.constrain))(theta)
+    given, named = arguments.unpacked
+    sampler = Predictive(_Replicated(target.program), posterior_samples=latent)
+    try:
+        found = sampler(noise, *given, **named)
+    except Exception as error:
+        raise ValueError(cannot_run(error, "replicate")) from error
+    # A factor is an observation of nothing: an empty array.
+    return {name: np.asarray(value) for name, value in found.items() if value.size}
+
+
+class _Replicated(handlers.uncondition):
+    """Observed sites are drawn, as many as were observed: also where no plate says how many."""
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        if msg["type"] == "sample" and msg["is_observed"]:
+            shape = np.shape(msg["value"])
+            rows = shape[: len(shape) - msg["fn"].event_dim]
+            msg["fn"] = msg["fn"].expand(np.broadcast_shapes(rows, msg["fn"].batch_shape))
+        super().process_message(msg)

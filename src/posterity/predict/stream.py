@@ -1,0 +1,252 @@
+"""Folds over posterior draws in blocks: memory does not grow with the number of draws.
+
+Draws in a file pass by in windows: the same folds, from one window of draws to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterity.likelihoods.classes import AbstractClassLikelihood
+from posterity.model.net_target import Batch, Target
+from posterity.predict.windows import Source, block_of, windows
+
+ROWS = 2_048  # rows per compiled call; more are done call by call
+
+
+class Moments(NamedTuple):
+    """Running moments over draws, by row.
+
+    Attributes:
+        n: draws so far. mean, m2: mean and sum of squared deviations of E[y | θ].
+        var: mean of Var[y | θ]. entropy: mean of H[y | θ] for classes, else zero.
+    """
+
+    n: jax.Array
+    mean: jax.Array
+    m2: jax.Array
+    var: jax.Array
+    entropy: jax.Array
+
+
+def by_rows(function: Callable[..., Any], source: Source, *rows: np.ndarray, each: int = 1) -> Any:
+    """`function(source, carry, *rows)` over chunks of rows, joined along the first axis.
+
+    Args:
+        function: continues a fold from `carry`, or begins it from None. each: evaluations per row.
+    """
+    total = rows[0].shape[0]
+    size = min(total, ROWS)
+    chunks = []
+    for start in range(0, total, size):
+        chunk = [array[start : start + size] for array in rows]
+        short = size - chunk[0].shape[0]
+        if short:
+            chunk = [np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for a in chunk]
+        chunks.append(chunk)
+    parts: list[Any] = [None] * len(chunks)
+    for window in windows(source, size * each):
+        # The next window is read while this one is computed, but no further ahead.
+        jax.block_until_ready(parts)
+        # Not fetched: the next chunk is dispatched while this one is computed.
+        parts = [
+            function(window, part, *map(jnp.asarray, chunk)) for part, chunk in zip(parts, chunks)
+        ]
+    short = len(chunks) * size - total
+    fetched = [jax.tree.map(np.asarray, part) for part in parts]
+    fetched[-1] = jax.tree.map(lambda leaf: leaf[: size - short], fetched[-1])
+    if len(fetched) == 1:
+        return fetched[0]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *fetched)
+
+
+def moments(source: Source, x: np.ndarray) -> Any:
+    """`Moments` over all draws for every row of `x`, as NumPy arrays; `n` is repeated by row."""
+    return by_rows(_moments, source, x)
+
+
+def log_prob(source: Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """log (1/S) Σₛ p(y | x, θₛ) of every row."""
+    total = by_rows(_log_prob, source, x, y)
+    return total - np.log(np.asarray(source.draws, total.dtype))
+
+
+def raw(source: Source, x: np.ndarray, of_y: bool) -> np.ndarray:
+    """E[y | x, θₛ], or a draw of y, of every draw: (S, rows, ...)."""
+    raw_rows = _raw_y if of_y else _raw_mean
+    found = []
+    # Of draws in memory, too: a loop of another length rounds differently.
+    for window in windows(source, 1, stored=True):
+        numbers = jnp.arange(int(window.start), int(window.stop))
+
+        def some(source: Source, carry: Any, x: jax.Array, numbers: Any = numbers) -> jax.Array:
+            return raw_rows(source, x, numbers)
+
+        found.append(np.moveaxis(by_rows(some, window, x), 0, 1))
+    return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def means(target: Target, theta: jax.Array, x: np.ndarray) -> np.ndarray:
+    """E[y | x, θ] of given draws θ (..., D): (draws, rows, ...), in the order of the draws."""
+    return np.asarray(_means(target, theta.reshape(-1, target.size), jnp.asarray(x)))
+
+
+@eqx.filter_jit
+def _means(target: Target, theta: jax.Array, x: jax.Array) -> jax.Array:
+    evaluate = _mean_var(target, x)
+    return jax.lax.map(lambda row: evaluate(row)[0], theta, batch_size=32)
+
+
+def cdf(source: Source, x: np.ndarray, points: np.ndarray, of_y: bool) -> np.ndarray:
+    """(1/S) Σₛ P(y ≤ t | x, θₛ), or the share of draws with E[y | x, θₛ] ≤ t, at points t.
+
+    Args:
+        points: t of shape (rows, ..., points) where ... is the shape of one row's mean.
+    """
+    function = _cdf_of_y if of_y else _cdf_of_mean
+    total = by_rows(function, source, x, points, each=points.shape[-1])
+    return total / np.asarray(source.draws, total.dtype)
+
+
+def _fold(
+    source: Source, rows: int, merge: Callable[[Any, jax.Array, jax.Array], Any], carry: Any
+) -> Any:
+    """Fold `merge(carry, thetas, weights)` over blocks of draws; weight 0 marks draws too many."""
+    block = block_of(source.target.size, rows)
+
+    def body(number: jax.Array, carry: Any) -> Any:
+        index = number * block + jnp.arange(block)
+        # Draws too many repeat the last one: zero times another could be zero times infinity.
+        known = jnp.minimum(index, source.stop - 1)
+        thetas = jax.vmap(source.distribution.draw, (None, 0))(source.key, known)
+        return merge(carry, thetas, (index < source.stop).astype(thetas.dtype))
+
+    return jax.lax.fori_loop(source.start // block, -(-source.stop // block), body, carry)
+
+
+def _each_draw(function: Callable[[jax.Array], Any], thetas: jax.Array) -> Any:
+    """`function` of every draw of a block, with the draws as first axis."""
+    if thetas.shape[0] > 1:
+        return jax.vmap(function)(thetas)
+    # A block of one, as large nets have, is spared batched products and grouped convolutions.
+    return jax.tree.map(lambda leaf: leaf[None], function(thetas[0]))
+
+
+def _mean_var(target: Target, x: jax.Array) -> Callable[[jax.Array], tuple[Any, Any, Any]]:
+    likelihood = target.likelihood
+
+    def evaluate(theta: jax.Array) -> tuple[Any, Any, Any]:
+        outputs, unknowns = target.outputs(theta, x)
+        mean, var = likelihood.mean_and_var(outputs, unknowns)
+        entropy = jnp.zeros(x.shape[0], theta.dtype)
+        if isinstance(likelihood, AbstractClassLikelihood):
+            entropy = likelihood.entropy(outputs)
+        return mean, jnp.broadcast_to(var, mean.shape), entropy
+
+    return evaluate
+
+
+@eqx.filter_jit
+def _moments(source: Source, carry: Moments | None, x: jax.Array) -> Moments:
+    evaluate = _mean_var(source.target, x)
+
+    def merge(old: Moments, thetas: jax.Array, weights: jax.Array) -> Moments:
+        means, variances, entropies = _each_draw(evaluate, thetas)
+        n = jnp.sum(weights)
+        total = old.n + n
+
+        def average(values: jax.Array) -> jax.Array:
+            return jnp.tensordot(weights, values, 1) / n
+
+        # Chan et al.'s pairwise update: squares are never subtracted from squares.
+        mean = average(means)
+        m2 = n * average((means - mean) ** 2)
+        step = mean - old.mean
+        return Moments(
+            total,
+            old.mean + step * n / total,
+            old.m2 + m2 + step**2 * old.n * n / total,
+            old.var + (average(variances) - old.var) * n / total,
+            old.entropy + (average(entropies) - old.entropy) * n / total,
+        )
+
+    if carry is None:
+        theta = jax.ShapeDtypeStruct((source.distribution.size,), x.dtype)
+        shapes = jax.eval_shape(evaluate, theta)
+        zeros = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
+        begin = Moments(jnp.zeros((), x.dtype), zeros[0], zeros[0], zeros[1], zeros[2])
+    else:
+        begin = carry._replace(n=carry.n[0])
+    done = _fold(source, x.shape[0], merge, begin)
+    return done._replace(n=jnp.broadcast_to(done.n, x.shape[:1]))
+
+
+@eqx.filter_jit
+def _log_prob(source: Source, carry: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+    """log Σₛ p(y | x, θₛ)."""
+
+    def merge(old: jax.Array, thetas: jax.Array, weights: jax.Array) -> jax.Array:
+        each = _each_draw(lambda theta: source.target.log_likelihood(theta, Batch(x, y)), thetas)
+        each = jnp.where(weights[:, None] > 0, each, -jnp.inf)
+        return jnp.logaddexp(old, jax.scipy.special.logsumexp(each, axis=0))
+
+    begin = jnp.full(x.shape[0], -jnp.inf, x.dtype) if carry is None else carry
+    return _fold(source, x.shape[0], merge, begin)
+
+
+def _raw_mean(source: Source, x: jax.Array, numbers: jax.Array) -> jax.Array:
+    evaluate = _mean_var(source.target, x)
+
+    def one(index: jax.Array) -> jax.Array:
+        return evaluate(source.distribution.draw(source.key, index))[0]
+
+    return jnp.moveaxis(jax.lax.map(one, numbers), 0, 1)
+
+
+@eqx.filter_jit
+def _raw_y(source: Source, x: jax.Array, numbers: jax.Array) -> jax.Array:
+    def one(index: jax.Array) -> jax.Array:
+        theta = source.distribution.draw(source.key, index)
+        noise = jax.random.fold_in(jax.random.fold_in(source.key, index), 1)
+        return source.target.distribution(theta, x).sample(noise)
+
+    return jnp.moveaxis(jax.lax.map(one, numbers), 0, 1)
+
+
+@eqx.filter_jit
+def _cdf_of_y(source: Source, carry: Any, x: jax.Array, points: jax.Array) -> jax.Array:
+    def each(theta: jax.Array) -> jax.Array:
+        given = source.target.distribution(theta, x)
+        return jnp.moveaxis(source.target.likelihood.cdf(given, jnp.moveaxis(points, -1, 0)), 0, -1)
+
+    return _sum(source, carry, x, points, each)
+
+
+@eqx.filter_jit
+def _cdf_of_mean(source: Source, carry: Any, x: jax.Array, points: jax.Array) -> jax.Array:
+    evaluate = _mean_var(source.target, x)
+
+    def each(theta: jax.Array) -> jax.Array:
+        return (evaluate(theta)[0][..., None] <= points).astype(points.dtype)
+
+    return _sum(source, carry, x, points, each)
+
+
+def _sum(
+    source: Source,
+    carry: Any,
+    x: jax.Array,
+    points: jax.Array,
+    each: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    def merge(old: jax.Array, thetas: jax.Array, weights: jax.Array) -> jax.Array:
+        return old + jnp.tensordot(weights, _each_draw(each, thetas), 1)
+
+    rows = x.shape[0] * points.shape[-1]
+    return _fold(source, rows, merge, jnp.zeros_like(points) if carry is None else carry)

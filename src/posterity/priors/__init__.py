@@ -1,0 +1,14 @@
+"""Priors over the weights of a net."""
+
+from posterity.priors.normal import Normal
+from posterity.priors.prior import Prior, as_prior, by_path
+from posterity.priors.scale_mixture import ScaleMixture, ScaleMixtureDistribution
+
+__all__ = [
+    "Normal",
+    "Prior",
+    "ScaleMixture",
+    "ScaleMixtureDistribution",
+    "as_prior",
+    "by_path",
+]

@@ -1,0 +1,1 @@
+"""A run of a method, from its start to a posterior."""

@@ -1,0 +1,108 @@
+"""What to say where no step could be made: which parameter, which row, from which start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from posterity.layout import Parameter
+from posterity.methods.method import AbstractMethod
+from posterity.model.net_target import Target
+from posterity.model.target import AbstractTarget
+from posterity.posterior import Posterior
+
+WORDS = {"net": "the net's own first weights", "prior": "a draw from the prior"}
+
+
+def origin(init: Any, seed: int) -> str:
+    """Where a run started, in words.
+
+    Args:
+        init: as `fit` takes it. seed: the run's.
+
+    >>> origin("prior", 3)
+    'a draw from the prior, seed 3'
+    """
+    if isinstance(init, str):
+        return f"{WORDS.get(init, init)}, seed {seed}"
+    if isinstance(init, AbstractMethod):
+        return f"a fit by {type(init).__name__}, seed {seed}"
+    if isinstance(init, Posterior):
+        return "the posterior given"
+    return "the parameters given" if isinstance(init, Mapping) else "the θ given"
+
+
+def blame(target: AbstractTarget, theta: jax.Array, whole: Any) -> str:
+    """Why a start θ (D,) is hopeless, in a sentence that names parameters by their paths.
+
+    Args:
+        target: the model as densities of θ. theta: the start. whole: all of the data as one batch.
+    """
+    target = target.at_start()
+    log_prior = float(target.log_prior(theta))
+    if not np.isfinite(log_prior):
+        found = f"the log prior there is {log_prior}{_first_in(prior_blame(target, theta))}"
+        return f"{found}. {_largest(target, theta)}"
+    each = np.asarray(target.log_likelihood(theta, whole))
+    rough = paths_of(target, ~np.isfinite(jax.grad(target.log_joint)(theta, whole)))
+    gradient = f"the gradient there is not finite{_first_in(rough)}" if rough else ""
+    if not np.isfinite(each).all():
+        row = int(np.argwhere(~np.isfinite(each))[0, 0])
+        found = f"the log likelihood of row {row} there is {each[row]}"
+        found = f"{found}, and {gradient}" if rough else found
+    else:
+        found = gradient or "density and gradient are finite there, but nowhere a step away"
+    return f"{found}. {_largest(target, theta)}"
+
+
+def prior_blame(target: AbstractTarget, theta: jax.Array) -> list[str]:
+    """The parameters whose own log prior is not finite, as far as their priors are apart."""
+    found: list[str] = []
+    for block in target.blocks if isinstance(target, Target) else ():
+        if np.isfinite(float(block.log_prior(theta))):
+            continue
+        inside = np.zeros(target.size, bool)
+        inside[block.start : block.stop] = _guilty(block, theta)
+        found += paths_of(target, inside)
+    if not found:  # of a program, whose sites have no blocks
+        found = paths_of(target, ~np.isfinite(jax.grad(target.log_prior)(theta)))
+    return found
+
+
+def paths_of(target: AbstractTarget, marked: Any) -> list[str]:
+    """The parameters with a marked element of θ, in their order."""
+    marked = np.asarray(marked)
+    return [p.path for p in target.parameters if marked[p.start : p.stop].any()]
+
+
+def _guilty(block: Any, theta: jax.Array) -> np.ndarray:
+    """Which elements of a block have no finite log prior; all, where it is not one of elements."""
+    size = block.stop - block.start
+    value = block.constrain(theta)[0]
+    each = np.asarray(block.prior.log_prob(value))
+    if each.size != size:
+        return np.ones(size, bool)
+    return ~np.isfinite(each).ravel()
+
+
+def _first_in(paths: list[str]) -> str:
+    if not paths:
+        return ""
+    more = len(paths) - 1
+    others = f" and in {more} other parameter{'s' * (more > 1)}" if more else ""
+    return f", first in {paths[0]!r}{others}"
+
+
+def _largest(target: AbstractTarget, theta: jax.Array) -> str:
+    """Overflow begins where numbers are largest."""
+    sizes = np.abs(np.asarray(theta))
+    sizes = np.where(np.isnan(sizes), np.inf, sizes)
+
+    def largest(parameter: Parameter) -> float:
+        return float(sizes[parameter.start : parameter.stop].max(initial=0.0))
+
+    worst = max(target.parameters, key=largest)
+    return f"The largest number of that start is {largest(worst):.3g}, in {worst.path!r}."

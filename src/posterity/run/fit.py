@@ -1,0 +1,225 @@
+"""fit: a method turns a model and data into a posterior."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from posterity.cpu.collector import paused_collection
+from posterity.cpu.compile import use_compilation_cache
+from posterity.data.batches import as_batches
+from posterity.diagnostics.result import Code
+from posterity.methods.checks import check_counts
+from posterity.methods.method import AbstractMethod
+from posterity.model.arguments import as_arguments
+from posterity.model.model import Model
+from posterity.model.net_target import Target
+from posterity.model.program import ProgramModel
+from posterity.model.program_target import ProgramTarget
+from posterity.posterior import Posterior
+from posterity.run.ahead import Ahead
+from posterity.run.draw_store import Folder, keeping
+from posterity.run.failed_start import blame, origin
+from posterity.run.finish import wrap
+from posterity.run.progress import Bar
+from posterity.run.run import run
+from posterity.run.start import Init, start_points
+from posterity.run.watching import Finished, Peek, Watcher
+
+
+def fit(
+    model: Model | ProgramModel,
+    data: Any,
+    method: AbstractMethod,
+    *,
+    seed: int = 0,
+    progress: bool | None = None,
+    init: Init = "net",
+    every: int | None = None,
+    call: Callable[[Posterior], object] | None = None,
+    spool: Folder = None,
+) -> Posterior:
+    """Fit a model to data by a method.
+
+        posterior(θ) ∝ prior(θ) ∏ᵢ p(yᵢ | xᵢ, θ)
+
+    Args:
+        model: net, prior and likelihood; or a program, by `Model.from_numpyro`.
+        data: a pair ``(x, y)`` of NumPy, JAX or pandas arrays: x (rows, ...), y (rows,) or
+            (rows, targets). For a program, a tuple of positional arguments or a dictionary of
+            keyword arguments. They are checked once, here.
+        method: `ADVI`, `IVON`, `DADVI`, `MAP`, `NUTS`, `HMC`, `MCLMC`, `MAMCLMC`,
+            `ParallelTempering`, `SGLD`, `SGHMC`, `SGNHT`, `SGFS`.
+        seed: the run's random seed; the same seed gives the same posterior.
+        progress: show a progress bar; None shows one on a terminal.
+        init: where to start: ``"net"`` (the net's own initial weights; for a program, uniform in
+            (−2, 2) on the unconstrained scale), ``"prior"``, θ as an array, named
+            parameters as a dictionary, or a `Posterior`. Or another method, such as
+            ``po.MAP(steps=5_000)``: each chain then starts from a short fit of its own by that
+            method, a deep ensemble that a sampler takes on (Sommer et al. 2024, 2025).
+        every, call: after every so many steps, ``call(posterior)`` with the posterior as it then
+            is, to look at, test or save it. If it returns something true, the run ends there.
+        spool: where a sampler's draws go. None: to memory, or if they would take more than half of
+            what is free, to a temporary file that goes with the posterior; a warning says so before
+            the run. A folder: to a new file ``draws.npy`` there, (chain, draw, D). True: to a
+            temporary file. False: to memory. The posterior gives the same numbers either way.
+
+    Returns:
+        The posterior. `posterior.result` says how the run ended and what to beware of; an
+        interrupted run (Ctrl-C) returns what was fitted so far.
+
+    Raises:
+        TypeError, ValueError: an argument is not what it must be; the message names it, the first
+            bad index and the remedy. Also where no finite step can be made from the start.
+
+    >>> import numpy as np, posterity as po
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> model = po.Model(po.nets.MLP(1, [5], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
+    >>> posterior = po.fit(model, (x, np.sin(x[:, 0])), po.ADVI(steps=1_000), progress=False)
+    >>> posterior.predict(x).mean.shape
+    (50,)
+    """
+    if not isinstance(model, (Model, ProgramModel)):
+        raise TypeError(f"model: expected a po.Model, got {type(model).__name__}.")
+    if not isinstance(method, AbstractMethod):
+        raise TypeError(
+            f"method: expected a method such as po.ADVI(), got {type(method).__name__}."
+        )
+    # Said before a method in place of `init` is replaced by the starts that it finds.
+    start = origin(init, seed)
+    if isinstance(init, AbstractMethod):
+        init = _members(model, data, init, method.chains, seed)
+    use_compilation_cache()
+    with paused_collection():
+        target, batches = _prepare(model, data, method)
+        _refuse_unlearned(method, target)
+        ahead = Ahead(method, target, batches)
+        keys, thetas = start_points(
+            init, target, seed, range(method.chains), method.start_count(target)
+        )
+    began = time.perf_counter()
+
+    def posterior_of(finished: Finished, last: bool = False) -> Posterior:
+        seconds = time.perf_counter() - began
+        return wrap(method, target, batches, finished, seed, seconds, last, kept)
+
+    peek = _peek(every, call, posterior_of)
+    watcher = _watcher(method, progress)
+    kept = keeping(method, target.size, spool)
+    useless = False
+    try:
+        finished = run(method, target, batches, keys, thetas, watcher, peek, kept, ahead)
+        useless = _hopeless(finished)
+        if useless:
+            raise ValueError(
+                f"init: no finite step could be made from the start ({start}); "
+                f"{blame(target, thetas[0, 0], batches.full)} Standardise x and y, choose tighter "
+                'priors, or start elsewhere (init="prior", or your own θ).'
+            )
+    except BaseException:
+        if kept:  # draws of any use that are in a folder stay there
+            kept.give_up(useless=useless)
+        raise
+    return posterior_of(finished, last=True)
+
+
+def _members(
+    model: Model | ProgramModel, data: Any, method: AbstractMethod, chains: int, seed: int
+) -> np.ndarray:
+    """Starts (chain, D): what `method` finds from `chains` seeds of its own."""
+    name = type(method).__name__
+    if method.collects:
+        raise ValueError(
+            f"init: {name} draws and does not optimise; start from po.MAP or po.ADVI, or give its "
+            "posterior."
+        )
+    # Seeds from the run's, so that neighbouring seeds have no member in common.
+    seeds = np.random.SeedSequence(seed % 2**32).generate_state(chains)
+    members = (fit(model, data, method, seed=int(s), progress=False) for s in seeds)
+    return np.stack([*map(as_start, members)])
+
+
+def as_start(member: Posterior) -> np.ndarray:
+    """The centre of a fit that another is to start at: θ (D,).
+
+    Raises:
+        KeyboardInterrupt: it was interrupted. That was meant for the run that has not begun.
+    """
+    if member.result.code is Code.INTERRUPTED:
+        raise KeyboardInterrupt("while looking for a start; nothing has been fitted yet")
+    return np.asarray(member.distribution.centre())
+
+
+def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> tuple[Any, Any]:
+    """The target, and the data as what hands out its batches."""
+    if isinstance(model, ProgramModel):
+        _refuse_net_settings(method)
+        arguments = as_arguments(data)
+        return ProgramTarget.build(model, arguments, method.temperature), arguments
+    batches = as_batches(
+        data,
+        model.likelihood,
+        method.batch_size,
+        features_first=model.net.features_first,
+        replacement=method.replacement,
+    )
+    row = jax.eval_shape(lambda: batches.full)
+    shapes = row.x.shape[1:], row.y.shape[1:]
+    return Target.build(model, *shapes, batches.rows, method.temperature), batches
+
+
+def _refuse_net_settings(method: AbstractMethod) -> None:
+    """Refuse what needs to know the rows of the data, or the products of a net."""
+    name = type(method).__name__
+    if method.batch_size is not None:
+        raise ValueError(
+            f"{name}: batch_size={method.batch_size} needs data that fall into independent rows, "
+            "which of a NumPyro program is not known. Leave batch_size out: every step then uses "
+            "all of the data."
+        )
+    estimator = getattr(method, "estimator", "shared")
+    if estimator != "shared":
+        raise ValueError(
+            f'{name}: estimator="{estimator}" needs the products of a net; for a NumPyro program '
+            'use estimator="shared".'
+        )
+
+
+def _peek(
+    every: int | None,
+    call: Callable[[Posterior], object] | None,
+    posterior_of: Callable[[Finished], Posterior],
+) -> Peek | None:
+    check_counts("fit", every=every)
+    if (every is None) != (call is None):
+        raise ValueError("fit: every and call go together; give both or neither.")
+    if every is None or call is None:
+        return None
+    return Peek(every, lambda finished: call(posterior_of(finished)))
+
+
+def _refuse_unlearned(method: AbstractMethod, target: Target) -> None:
+    if target.slots and not method.learns:
+        raise ValueError(
+            f"model: {target.slots[0].name} is po.learned, which only a method with an ELBO can "
+            f"optimise; {type(method).__name__} cannot. Give it a prior distribution, a number, or "
+            "fit with po.ADVI."
+        )
+
+
+def _watcher(method: AbstractMethod, progress: bool | None) -> Watcher:
+    if progress is None:
+        progress = os.isatty(2)
+    return Bar(type(method).__name__, method.figure) if progress else Watcher()
+
+
+def _hopeless(finished: Finished) -> bool:
+    """Whether no step could be made at all, so that there is no posterior to return."""
+    # A chain may give up before another has made its first step.
+    begun = bool(finished.steps) or finished.lost
+    return begun and not any(s.info["ok"].any() for s in finished.stretches)

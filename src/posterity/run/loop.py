@@ -1,0 +1,196 @@
+"""The compiled part of a run: hundreds of steps per dispatch, the same for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from posterity.cpu.compile import BRIEF, quick_jit
+from posterity.data.batches import Batches, Order
+from posterity.methods.method import AbstractMethod
+from posterity.model.net_target import Target
+from posterity.model.target import AbstractTarget
+
+MOST_STEPS = 8_192  # per dispatch: the length of the buffers that steps report into
+MOST_BYTES = 64 * 2**20  # of kept draws per dispatch
+STEP = 10_000  # multiplications that take as long as a step of nothing
+LITTLE = 10**8  # multiplications below which a run is brief: some tenths of a second
+FAILURE = 8  # good steps that it takes to make up for a failed one
+GIVE_UP = 60 * FAILURE  # each failure halves the step, so that 60 on balance leave nothing to try
+
+
+class Loop(NamedTuple):
+    """All that a run needs to go on: nothing else has to be remembered.
+
+    Attributes:
+        keys: one key per chain. steps: steps made so far. order: position in the data, per chain.
+        state: the method's state, per chain. good: the last state known to be finite, per chain.
+        failed: failed steps on balance with good ones, per chain.
+    """
+
+    keys: jax.Array
+    steps: jax.Array
+    order: Order
+    state: Any
+    good: Any
+    failed: jax.Array
+
+
+@quick_jit
+def prepare(
+    method: AbstractMethod,
+    target: Target,
+    batches: Batches,
+    keys: jax.Array,
+    thetas: jax.Array,
+) -> tuple[Loop, list[Any]]:
+    """The loop before its first step, and a state for every start.
+
+    Args:
+        keys: one per chain. thetas: starts (start, chain, D).
+    """
+
+    def order(key: jax.Array) -> Order:
+        return batches.start(_data_key(key))
+
+    def state(key: jax.Array, theta: jax.Array) -> Any:
+        return method.init(_start_key(key), target, theta)
+
+    states = [jax.vmap(state)(keys, thetas[start]) for start in range(thetas.shape[0])]
+    zero = jnp.zeros((), jnp.int32)
+    failed = jnp.zeros(keys.shape[0], jnp.int32)
+    return Loop(keys, zero, jax.vmap(order)(keys), states[0], states[0], failed), states
+
+
+def dispatch(
+    fixed: tuple[AbstractMethod, Target, Batches, int], loop: Loop, steps: Any, confirm: Any
+) -> tuple[Loop, Any, jax.Array | None]:
+    """Make `steps` steps; the number is an argument, so one compilation serves every dispatch.
+
+    Most methods learn in a step whether the state it *starts* from is finite. So the loop carries
+    the last state that is known to be, goes back to it where a step fails, and keeps only such
+    states as draws. With `confirm` = 1, one more step is evaluated and not made, so that the state
+    reached is known to be finite too.
+
+    Returns:
+        The loop, the info of every step (chain, room + 1, …), and the kept θ (chain, room / thin,
+        D).
+    """
+    method, target, batches, room = fixed
+    over_chains = jax.vmap if loop.keys.shape[0] > 1 else _alone
+
+    def one_chain(key: jax.Array, order: Order, state: Any, good: Any, failed: jax.Array) -> Any:
+        # Traced once, for its types here and for the loop below.
+        make = jax.jit(lambda key, state, batch: method.step(key, target, state, batch))
+        _, info = jax.eval_shape(make, key, state, batches.batch(order, steps))
+        infos = jax.tree.map(lambda leaf: jnp.zeros((room + 1, *leaf.shape), leaf.dtype), info)
+        theta = eqx.filter_eval_shape(method.theta, state)
+        draws = (
+            jnp.zeros((room // method.thin, *theta.shape), theta.dtype) if method.collects else None
+        )
+        # All keys at once: folding one in costs as much as a small net's product.
+        numbers = loop.steps + jnp.arange(room + 1)
+        step_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+
+        def step(index: jax.Array, at: jax.Array, carry: Any, order: Order) -> Any:
+            state, good, failed, infos, draws = carry
+            batch = batches.batch(order, index - at)
+            stepped, info = make(_take(step_keys, index), state, batch)
+            move = info.ok & (index < steps)
+            # Where a step failed, from the last good state; where it only confirms, no move.
+            stay = _choose(info.ok, state, method.retreat(good))
+            good = _choose(info.ok, state, good)
+            state = _choose(move, stepped, stay)
+            # Once given up, steps too small to matter are no recovery.
+            better = jnp.where(failed < GIVE_UP, jnp.maximum(failed - 1, 0), failed)
+            failed = jnp.where(info.ok, better, failed + FAILURE)
+            infos = jax.tree.map(lambda room, value: _put(room, value, index), infos, info)
+            if draws is not None:
+                drawn = method.theta(state if method.sure else good)
+                draws = _put(draws, drawn, index // method.thin)
+            return state, good, failed, infos, draws
+
+        def one_pass(carry: Any) -> Any:
+            # The row order is constant within a pass over the data, so it stays out of the inner
+            # loop's carry, which would copy it in every step.
+            done, order, inner = carry
+            count = jnp.minimum(batches.left(order), steps + confirm - done)
+            inner = jax.lax.fori_loop(
+                done, done + count, lambda index, inner: step(index, done, inner, order), inner
+            )
+            used = jnp.minimum(count, steps - done)  # the batch that confirms is used again
+            return done + count, batches.advance(_data_key(key), order, used), inner
+
+        start = (jnp.zeros((), jnp.int32), order, (state, good, failed, infos, draws))
+        _, order, inner = jax.lax.while_loop(
+            lambda carry: carry[0] < steps + confirm, one_pass, start
+        )
+        return order, *inner
+
+    order, state, good, failed, infos, draws = over_chains(one_chain)(
+        loop.keys, loop.order, loop.state, loop.good, loop.failed
+    )
+    return Loop(loop.keys, loop.steps + steps, order, state, good, failed), infos, draws
+
+
+thorough = eqx.filter_jit(dispatch, donate="all-except-first")
+brief = quick_jit(dispatch, BRIEF, donate="all-except-first")
+
+
+def compiled_for(method: AbstractMethod, target: AbstractTarget) -> Any:
+    """`dispatch`, compiled fast where all steps of a run take less time than compiling it well.
+
+    They are counted as steps × (rows × weights × evaluations + what any step costs). What programs
+    and convolutions cost is not known so.
+    """
+    if not isinstance(target, Target) or target.convolves:
+        return thorough
+    rows = method.batch_size or target.rows
+    rows += sum(len(part.prior.x) for part in target.recollections)
+    each = rows * target.size * method.evaluations + STEP
+    return brief if method.total_steps * each < LITTLE else thorough
+
+
+def fixed_for(
+    method: AbstractMethod, target: Target, batches: Batches
+) -> tuple[AbstractMethod, Target, Batches, int]:
+    """What all dispatches of a run have in common: what runs, and the length of their buffers."""
+    room = min(MOST_STEPS, max(method.total_steps, 1))
+    if method.collects:
+        a_draw = 8 * target.size * method.chains
+        room = min(room, max(1, MOST_BYTES // a_draw) * method.thin)
+    return method, target, batches, -(-room // method.thin) * method.thin
+
+
+def _take(room: jax.Array, index: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_index_in_dim(room, index, 0, keepdims=False)
+
+
+def _put(room: jax.Array, value: jax.Array, index: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_index_in_dim(room, value, index, 0)
+
+
+def _choose(condition: jax.Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def _alone(f: Callable) -> Callable:
+    """`f` of one chain; a chain axis of one would turn every product into a batched one."""
+
+    def mapped(*args: Any) -> Any:
+        out = f(*jax.tree.map(lambda leaf: leaf[0], args))
+        return jax.tree.map(lambda leaf: leaf[None], out)
+
+    return mapped
+
+
+def _data_key(key: jax.Array) -> jax.Array:
+    return jax.random.fold_in(key, 2**31)
+
+
+def _start_key(key: jax.Array) -> jax.Array:
+    return jax.random.fold_in(key, 2**31 + 1)

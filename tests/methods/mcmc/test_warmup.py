@@ -1,0 +1,159 @@
+"""The warm-up: its windows, the step size and the metric that it ends with, and that it ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import posterity as po
+from methods.mcmc.skewed import density
+from oracles import z_limit
+from posterity.methods.mcmc.mass_matrix import Dense, Diagonal
+from posterity.methods.mcmc.paths import Point, no_u_turn
+from posterity.methods.mcmc.warmup import METRICS, Warming, Warmup, _schedule
+
+SDS = np.array([0.1, 1.0, 3.0, 0.5])
+TURN = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
+
+
+def normal_20(sd):
+    numpyro.sample("theta", dist.Normal(0.0, sd).to_event(1))
+
+
+# -- windows --------------------------------------------------------------------------------------
+
+
+def test_the_windows_of_a_thousand_steps() -> None:
+    """Stan's: 75 steps for the step size, windows from 25 that double, and a quarter at the end."""
+    slow, ends = _schedule(1_000)
+    assert slow.shape == ends.shape == (1_000,)
+    assert not slow[:75].any()
+    assert slow[75:750].all()
+    assert not slow[750:].any()
+    lengths = np.diff([74, *np.flatnonzero(ends)])
+    assert lengths.tolist()[:-1] == [25, 50, 100]
+    assert lengths[-1] >= 200  # the last takes what would not have made another
+    assert np.flatnonzero(ends)[-1] == 749
+
+
+@pytest.mark.parametrize("warmup", [1, 5, 20, 50, 150, 333, 2_000])
+def test_windows_of_any_length(warmup: int) -> None:
+    """A window ends within what the metric sees, and the last step belongs to the step size."""
+    slow, ends = _schedule(warmup)
+    assert slow.shape == (warmup,)
+    assert slow[ends].all()
+    if warmup >= 150:
+        assert ends.sum() >= 1
+        assert not slow[-max(50, warmup // 4) :].any()
+
+
+# -- metric ---------------------------------------------------------------------------------------
+
+
+def learned(warmup: Warmup, theta: np.ndarray) -> Warming:
+    """What the warm-up knows after these draws, each accepted as was aimed for."""
+
+    def see(state: Warming, row: tuple[jax.Array, jax.Array]) -> tuple[Warming, None]:
+        at, here = row
+        return warmup.update(state, at, here, jnp.asarray(warmup.acceptance)), None
+
+    rows = jnp.arange(len(theta)), jnp.asarray(theta, jnp.float32)
+    start = warmup.init(rows[1][0])
+    return jax.jit(lambda start, rows: jax.lax.scan(see, start, rows)[0])(start, rows)
+
+
+def last_window(steps: int) -> slice:
+    ends = np.flatnonzero(_schedule(steps)[1])
+    return slice(ends[-2] + 1, ends[-1] + 1)
+
+
+def draws(seed: int, count: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, 4)) * SDS @ TURN
+
+
+def test_diagonal_and_dense_are_the_moments_of_the_last_window() -> None:
+    theta = draws(1, 1_000)
+    seen = theta[last_window(1_000)]
+    weight = len(seen) / (len(seen) + 5)
+    cov = weight * np.cov(seen.T) + 1e-3 * (1 - weight) * np.eye(4)
+    diagonal = learned(Warmup(1_000, 0.8, "diagonal"), theta).metric
+    dense = learned(Warmup(1_000, 0.8, "dense"), theta).metric
+    assert isinstance(diagonal, Diagonal)
+    assert isinstance(dense, Dense)
+    np.testing.assert_allclose(diagonal.var, np.diag(cov), rtol=1e-3)
+    np.testing.assert_allclose(dense.cov, cov, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(dense.chol @ dense.chol.T, cov, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_metric_is_the_covariance_up_to_monte_carlo_error(metric: str) -> None:
+    """vᵀ M⁻¹ v along the axes, whose variances have relative errors of √(2 / n).
+
+    A low-rank metric leaves the correlation's small eigenvalues at 1, so it gets no correlations.
+    """
+    turn = np.eye(4) if metric == "low-rank" else TURN
+    found = learned(Warmup(1_000, 0.8, metric), draws(2, 1_000) @ TURN.T @ turn).metric
+    cov = turn.T @ np.diag(SDS**2) @ turn
+    along = np.array([v @ np.asarray(found.velocity(jnp.asarray(v))) for v in np.eye(4, dtype="f")])
+    window = last_window(1_000)
+    count = min(window.stop - window.start, 256)
+    z = (along / np.diag(cov) - 1) / np.sqrt(2 / count)
+    # Shrinkage, and what a low-rank metric takes for noise: both below a tenth in the mean.
+    assert np.abs(z).max() < z_limit(4) + 0.1 / np.sqrt(2 / count)
+
+
+# -- step size ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        po.NUTS(warmup=500, draws=500),
+        po.NUTS(warmup=500, draws=500, target_acceptance=0.9),
+        po.NUTS(warmup=500, draws=500, metric="dense"),
+        po.HMC(leapfrogs=8, warmup=500, draws=500),
+        po.MAMCLMC(warmup=500, draws=500),
+    ],
+    ids=lambda method: f"{type(method).__name__}-{method.target_acceptance}",
+)
+def test_the_step_size_ends_near_the_aimed_acceptance(method: Any) -> None:
+    """Within 0.1, on a normal of 20 dimensions with sds from 0.1 to 10; and then stays."""
+    model = po.Model.from_numpyro(normal_20)
+    sd = np.logspace(-1, 1, 20)
+    history = po.fit(model, (sd,), method, progress=False).history
+    assert abs(history.acceptance_rate.mean() - method.target_acceptance) < 0.1
+    assert (history.step_size == history.step_size[:, :1]).all()
+    assert len(np.unique(history.step_size)) == method.chains
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_nothing_is_learned_once_warm(metric: str) -> None:
+    warmup = Warmup(200, 0.8, metric)
+    state = learned(warmup, draws(3, 200))
+    at = jnp.asarray(200)
+    after = warmup.update(state, at, jnp.full(4, 1e3), jnp.asarray(0.0))
+    for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert float(warmup.size(state, at)) == float(jnp.exp(state.step_size.log_step_size_avg))
+
+
+def test_acceptances_move_the_step_size_the_right_way() -> None:
+    """All accepted: longer steps; none: shorter ones; a path that is not finite counts as none."""
+    warmup = Warmup(200, 0.8)
+    sizes = {}
+    for acceptance in (0.0, 1.0):
+        state = warmup.init(jnp.zeros(2))
+        for at in range(10):
+            state = warmup.update(state, jnp.asarray(at), jnp.zeros(2), jnp.asarray(acceptance))
+        sizes[acceptance] = float(warmup.size(state, jnp.asarray(10)))
+    assert sizes[0.0] < 0.1 < 1 < sizes[1.0]
+    theta = jnp.zeros(3)
+    start = Point(theta, jnp.ones(3), *density(theta)[::-1])
+    wild = no_u_turn(density, Diagonal(jnp.ones(3)), jax.random.key(0), start, jnp.asarray(1e9), 5)
+    assert float(wild.acceptance) == 0
