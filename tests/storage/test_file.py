@@ -45,7 +45,7 @@ def contents(posterior: po.Posterior, x: np.ndarray) -> dict[str, Any]:
         array = np.asarray(array)
         return str(array.dtype), array.shape, array.tobytes()
 
-    target, theta = posterior.target, posterior.sample(0, 1)[0, 0]
+    target, theta = posterior.target, posterior.sample(1)[0, 0]
     predicted = posterior.predict(x, draws=3)
     return {
         "distribution": type(posterior.distribution),

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-import posterity
 from posterity.distributions.draws import AbstractDraws
-from posterity.posterior import Posterior, Seed
+from posterity.posterior import AbstractPosterior, Seed
+from posterity.version import __version__
 
 # What ArviZ calls the figures that samplers report (its schema's names of sample statistics).
 STATS = {
@@ -23,7 +23,7 @@ STATS = {
 }
 
 
-def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
+def to_arviz(posterior: AbstractPosterior, n: int | None, seed: Seed) -> Any:
     """`InferenceData` (ArviZ 0.x) or `DataTree` (1.x); see `Posterior.to_arviz`.
 
     Raises:
@@ -34,7 +34,7 @@ def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
     except ImportError as error:
         raise ImportError('to_arviz needs ArviZ: pip install "posterity[arviz]".') from error
     target = posterior.target
-    weights = posterior.named((*target.paths, *target.derived), n, seed)
+    weights = posterior.named((*target.paths, *target.derived), draws=n, seed=seed)
     dims = {
         path: [f"{path}_dim_{axis}" for axis in range(values.ndim - 2)]
         for path, values in weights.items()
@@ -57,7 +57,7 @@ def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
     return data
 
 
-def _stats(posterior: Posterior, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def _stats(posterior: AbstractPosterior, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Sample statistics of the kept draws: the last step of each draw's `thin`.
 
     But a draw counts as divergent, or as one of the longest path, if any of its steps was.
@@ -76,12 +76,12 @@ def _stats(posterior: Posterior, shape: tuple[int, ...]) -> dict[str, np.ndarray
     return stats
 
 
-def _origin(posterior: Posterior) -> dict[str, Any]:
+def _origin(posterior: AbstractPosterior) -> dict[str, Any]:
     """Where the draws come from, in ArviZ's names of attributes."""
     settings = posterior.settings
     found: dict[str, Any] = {
         "inference_library": "posterity",
-        "inference_library_version": posterity.__version__,
+        "inference_library_version": __version__,
         "inference_method": str(settings["method"]),
     }
     if isinstance(settings.get("seconds"), float):

@@ -25,7 +25,7 @@ from posterity.model.net_target import Target
 from posterity.model.program import ProgramModel
 from posterity.model.program_target import ProgramTarget
 from posterity.model.target import AbstractTarget
-from posterity.posterior import Posterior
+from posterity.posterior import AnyPosterior, posterior_of
 from posterity.storage.encode import CannotEncodeError, decode_model, encode_model
 from posterity.storage.pack import pack, unpack
 from posterity.storage.tensors import Tensor, digest, mapped, write
@@ -43,7 +43,7 @@ class PosteriorFileError(ValueError):
     """A file that is no posterior, or not a whole one, or of another model."""
 
 
-def save(posterior: Posterior, path: Path) -> Path:
+def save(posterior: Any, path: Path) -> Path:
     """Write a posterior to one file; see `Posterior.save`."""
     kind, tensors = pack(posterior.distribution)
     for name, values in posterior.history.fields.items():
@@ -77,7 +77,7 @@ def save(posterior: Posterior, path: Path) -> Path:
 
 def load(
     path: str | Path, *, model: Model | ProgramModel | None = None, data: Any = None
-) -> Posterior:
+) -> AnyPosterior:
     """Read a posterior that `Posterior.save` wrote.
 
     Nothing in the file is executed: it holds arrays, and a description from which only this
@@ -170,7 +170,7 @@ def _rebuild(
     tensors: dict[str, Any],
     model: Model | ProgramModel | None,
     data: Any,
-) -> Posterior:
+) -> AnyPosterior:
     target = _target(path, description, tensors, model, data)
     saved = {path: tuple(shape) for path, shape in description["parameters"]}
     for parameter in target.parameters:
@@ -186,15 +186,14 @@ def _rebuild(
         for name, values in tensors.items()
         if name.startswith(HISTORY)
     }
-    return Posterior(
+    diagnosed = description.get("diagnostics")
+    return posterior_of(
         target,
         _distribution(path, description, tensors, target.size),
-        History(history),
-        description["settings"],
-        Result.from_json(description["result"]),
-        Diagnostics.from_json(diagnostics)
-        if (diagnostics := description.get("diagnostics"))
-        else None,
+        history=History(history),
+        settings=description["settings"],
+        result=Result.from_json(description["result"]),
+        diagnostics=Diagnostics.from_json(diagnosed) if diagnosed else None,
     )
 
 
