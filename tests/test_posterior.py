@@ -22,10 +22,12 @@ STORED = posterior_of(linear(NOISY), draws_of(CHAINS))
 
 def test_samples_have_axes_chain_draw_parameter():
     assert GAUSSIAN.sample(7).shape == (1, 7, 2)
-    assert STORED.sample(60).shape == (3, 20, 2)
+    assert STORED.sample().shape == (3, 20, 2)
+    assert STORED.sample(60).shape == (1, 60, 2)  # as of any other number
+    assert GAUSSIAN.sample().shape == (1, 1_000, 2)
     assert STORED.sample(9).shape == (1, 9, 2)
     assert STORED.sample(130).shape == (1, 130, 2)
-    np.testing.assert_array_equal(STORED.sample(60), CHAINS)
+    np.testing.assert_array_equal(STORED.sample(), CHAINS)
 
 
 def test_fewer_draws_are_the_beginning_of_more():
@@ -65,7 +67,7 @@ def test_a_thinned_sample_visits_every_draw_once_and_evenly(total):
     numbers = np.arange(total[0] * total[1], dtype=np.float32).reshape(*total, 1)
     stored = Draws(jnp.asarray(numbers))
     count = stored.stored
-    everything = np.asarray(stored.sample(count + 1, seed=jax.random.key(0)))[0, :, 0]
+    everything = np.asarray(stored.sample(jax.random.key(0), count + 1))[0, :, 0]
     np.testing.assert_array_equal(np.sort(everything[:count]), np.arange(count))
     assert everything[count] == everything[0]  # more begin again
     for n in (count // 3, count // 2):
@@ -90,8 +92,10 @@ def test_weights_are_named_and_constrained():
     np.testing.assert_allclose(
         STORED.weights("layers.0.weight"), CHAINS[..., 0][..., None, None], rtol=1e-6
     )
-    scale = STORED.weights("likelihood.scale", draws=5)  # a sampler gives all of its own
+    scale = STORED["likelihood.scale"]
     np.testing.assert_allclose(scale, np.exp(CHAINS[..., 1]), rtol=1e-5)
+    fifth = np.exp(STORED.sample(5)[..., 1])
+    np.testing.assert_allclose(STORED.weights("likelihood.scale", draws=5), fifth, rtol=1e-5)
     few = GAUSSIAN.weights("likelihood.scale", draws=5, seed=2)
     assert few.shape == (1, 5)
     np.testing.assert_allclose(few, np.exp(GAUSSIAN.sample(5, seed=2)[..., 1]), rtol=1e-6)
@@ -104,7 +108,7 @@ def test_unknown_weights_are_refused_with_those_there_are():
 
 @pytest.mark.parametrize("n", [0, -1])
 def test_no_draws_are_refused(n):
-    with pytest.raises(ValueError, match="at least one draw"):
+    with pytest.raises(ValueError, match="whole number from 1"):
         GAUSSIAN.sample(n)
 
 

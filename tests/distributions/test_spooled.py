@@ -125,7 +125,7 @@ def test_everything_else_is_the_same_to_the_last_bit(name: str) -> None:
     assert isinstance(inside.distribution, Draws)
     assert isinstance(outside.distribution, SpooledDraws)
     assert_same(*(p.distribution.theta for p in (inside, outside)))
-    for n in (1, 20, 471, 500):
+    for n in (1, 20, 471, 500, None):
         one, other = inside.sample(n), outside.sample(n)
         assert one.shape == other.shape
         assert_same(one, other)
