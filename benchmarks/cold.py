@@ -52,12 +52,11 @@ class Job(NamedTuple):
 
 # `brief` is of runs of few steps: the moons' and the gap's are compiled well with it and without.
 JOBS = {
-    "moons": Job("moons.py", 30_000, ("ahead", "once", "collector")),
-    "gap": Job("gap.py", 30, ("ahead", "once", "collector")),
-    "wave": Job("wave.py", 1_500, ("ahead", "brief", "once", "collector")),
+    "moons": Job("moons.py", 30_000, ("once", "collector")),
+    "gap": Job("gap.py", 30, ("once", "collector")),
+    "wave": Job("wave.py", 1_500, ("brief", "once", "collector")),
 }
 MECHANISMS = {
-    "ahead": "the loop is compiled in a thread while the starts are drawn (`inference/ahead.py`)",
     "brief": "short runs are compiled fast rather than well (`loop.compiled_for`)",
     "once": "what runs once is compiled fast rather than well (`cache.quick_jit`)",
     "collector": "the garbage collector is held back while code is compiled (`collector.py`)",
@@ -65,12 +64,6 @@ MECHANISMS = {
 
 
 # -- in a child -----------------------------------------------------------------------------------
-
-
-def without_ahead() -> None:
-    """The loop is compiled by its first dispatch."""
-    fit: Any = sys.modules["posterity.inference.fit"]
-    fit.Ahead = lambda *_: None
 
 
 def without_brief() -> None:
@@ -84,7 +77,7 @@ def without_once() -> None:
 
     inference: Any = sys.modules["posterity.inference.loop"]
     prepare = eqx.filter_jit(inference.prepare.__wrapped__)
-    for name in ("loop", "run", "ahead"):
+    for name in ("loop", "run"):
         module: Any = sys.modules[f"posterity.inference.{name}"]
         module.prepare = prepare
     start: Any = sys.modules["posterity.inference.start"]
@@ -93,8 +86,9 @@ def without_once() -> None:
 
 def without_collector() -> None:
     """The collector runs as it will, while modules are imported, too."""
-    import posterity
     import posterity.collector
+
+    import posterity
 
     for module in (posterity, posterity.collector):
         module.paused_collection = contextlib.nullcontext
@@ -102,7 +96,7 @@ def without_collector() -> None:
 
 # Of the patches, one must come before the library's modules are imported, the others after.
 EARLY: dict[str, Callable[[], None]] = {"collector": without_collector}
-LATE = {"ahead": without_ahead, "brief": without_brief, "once": without_once}
+LATE = {"brief": without_brief, "once": without_once}
 
 
 def fit_once(script: str) -> None:
@@ -131,10 +125,10 @@ def fit_once(script: str) -> None:
 def write_once(way: str, source: str) -> None:
     """Write draws that are in a file to a safetensors file; print the seconds."""
     import numpy as np
-
-    from posterity.posterior import tensors
     from posterity.posterior.spool import Spool
     from posterity.posterior.spooled import SpooledDraws
+
+    from posterity.posterior import tensors
 
     shape = (4, os.path.getsize(source) // 4 // 4 // 10_000, 10_000)
     to = Path(source).with_name("written.safetensors")
@@ -171,12 +165,12 @@ def predict_both(draws: int, width: int, rows: int) -> None:
     sys.path.insert(0, str(HERE.parent / "tests"))
     import jax
     import numpy as np
-
-    import posterity as po
     from posterior.handmade import draws_of, posterior_of
     from posterity.posterior.spool import Spool
     from posterity.posterior.spooled import SpooledDraws
     from posterity.target import Target
+
+    import posterity as po
 
     model = po.Model(
         po.nets.MLP(1, [width, width], 1, activation=jax.numpy.tanh),

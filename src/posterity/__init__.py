@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from posterity.cpu.collector import paused_collection
 from posterity.methods import METHODS
 from posterity.version import __version__ as __version__
 
@@ -99,8 +98,7 @@ def __getattr__(name: str) -> Any:
     module = _MODULES.get(name) or _NAMES.get(name)
     if module is None:
         raise AttributeError(f"module 'posterity' has no attribute {name!r}")
-    with paused_collection():
-        found: Any = importlib.import_module(module)
+    found: Any = importlib.import_module(module)
     if name in _NAMES:
         found = getattr(found, name)
     globals()[name] = found

@@ -10,14 +10,13 @@ import pytest
 
 import posterity as po
 from oracles import Conjugate, conjugate
-from posterity.diagnostics.history import History
 from posterity.diagnostics.khat import KHat, khat
-from posterity.posterior import pareto_khat
 from posterity.diagnostics.result import Code, Result
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.distributions.draws import Draws
 from posterity.distributions.normal import FullRank, Gaussian
 from posterity.model.net_target import Target
+from posterity.posterior import pareto_khat
 
 ORACLE = conjugate()
 

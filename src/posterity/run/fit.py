@@ -10,7 +10,6 @@ from typing import Any, overload
 import jax
 import numpy as np
 
-from posterity.cpu.collector import paused_collection
 from posterity.cpu.compile import use_compilation_cache
 from posterity.data.batches import as_batches
 from posterity.diagnostics.result import Code
@@ -22,7 +21,6 @@ from posterity.model.net_target import Target
 from posterity.model.program import ProgramModel
 from posterity.model.program_target import ProgramTarget
 from posterity.posterior import AnyPosterior, Posterior, ProgramPosterior
-from posterity.run.ahead import Ahead
 from posterity.run.draw_store import Folder, keeping
 from posterity.run.failed_start import blame, origin
 from posterity.run.finish import wrap
@@ -121,13 +119,11 @@ def fit(
     if isinstance(init, AbstractMethod):
         init = _members(model, data, init, method.chains, seed)
     use_compilation_cache()
-    with paused_collection():
-        target, batches = _prepare(model, data, method)
-        _refuse_unlearned(method, target)
-        ahead = Ahead(method, target, batches)
-        keys, thetas = start_points(
-            init, target, seed, range(method.chains), method.start_count(target)
-        )
+    target, batches = _prepare(model, data, method)
+    _refuse_unlearned(method, target)
+    keys, thetas = start_points(
+        init, target, seed, range(method.chains), method.start_count(target)
+    )
     began = time.perf_counter()
 
     def posterior_of(finished: Finished, last: bool = False) -> AnyPosterior:
@@ -139,7 +135,7 @@ def fit(
     kept = keeping(method, target.size, spool)
     useless = False
     try:
-        finished = run(method, target, batches, keys, thetas, watcher, peek, kept, ahead)
+        finished = run(method, target, batches, keys, thetas, watcher, peek, kept)
         useless = _hopeless(finished)
         if useless:
             raise ValueError(

@@ -10,11 +10,9 @@ from typing import Any
 
 import jax
 
-from posterity.cpu.collector import paused_collection
 from posterity.data.batches import Batches
 from posterity.methods.method import AbstractMethod, Review, Stretch
 from posterity.model.net_target import Target
-from posterity.run.ahead import Ahead
 from posterity.run.draw_store import Keeping, keeping
 from posterity.run.interrupt import Interrupt
 from posterity.run.loop import prepare
@@ -31,17 +29,14 @@ def run(
     watcher: Watcher,
     peek: Peek | None = None,
     kept: Keeping | None = None,
-    ahead: Ahead | None = None,
 ) -> Finished:
     """Run `method` from its starts to its end, its convergence, an interruption or failure.
 
     Args:
         method, target, batches: what runs. keys, thetas: of `start_points`. watcher: is told how
-            it goes. peek: looks on. kept: room for the draws; None for memory. ahead: the loop,
-            being compiled; None to compile it at the first dispatch.
+            it goes. peek: looks on. kept: room for the draws; None for memory.
     """
-    with paused_collection():
-        loop, states = prepare(method, target, batches, keys, thetas)
+    loop, states = prepare(method, target, batches, keys, thetas)
     stretches: list[Stretch] = []
     memory: Any = None
     kept = kept or keeping(method, target.size, False)
@@ -50,8 +45,6 @@ def run(
     try:
         with Interrupt() as interrupt:
             review = method.review(target, states, stretches, None)
-            if ahead:
-                ahead.wait()
             while review.steps > 0 and not interrupt.asked:
                 memory = review.memory
                 # Two arguments must not be one buffer, as both are given away.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from posterity.cpu.collector import paused_collection
 from posterity.data.batches import Batches
 from posterity.dtypes import float_dtype
 from posterity.methods.method import AbstractMethod, Review, Stretch
@@ -111,10 +109,9 @@ class Runner:
         count = min(self.size, lane.left, warm or lane.left)
         confirm = int(last and count == lane.left and not self.method.collects)
         began = time.perf_counter()
-        with contextlib.nullcontext() if self.compiled else paused_collection():
-            lane.loop, info, kept = self.dispatch(
-                self.fixed, lane.loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
-            )
+        lane.loop, info, kept = self.dispatch(
+            self.fixed, lane.loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
+        )
         info = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :count], info)
         seconds = time.perf_counter() - began
         lane.infos.append(info._asdict())
