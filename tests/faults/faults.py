@@ -98,7 +98,7 @@ FAULTS: tuple[Fault, ...] = (
         "nets/layers.py",
         "x, -jnp.inf, lax.max,",
         "x, 0.0, lax.max,",
-        ("nets/test_cnn.py", "nets/lowering/test_pooling.py", "nets/lowering/test_evaluation.py"),
+        ("nets/test_cnn.py",),
     ),
     Fault(
         "fan-out-for-fan-in",
@@ -243,28 +243,28 @@ FAULTS: tuple[Fault, ...] = (
         "inference/vi/advi.py",
         "noise = jnp.concatenate([noise, -noise])",
         "noise = jnp.concatenate([noise, noise])",
-        ("inference/vi/test_advi.py", "inference/vi/test_families.py", "exact/test_oracles.py"),
+        ("inference/vi/test_advi.py", "inference/vi/test_families.py"),
     ),
     Fault(
         "cosine-inverted",
         "inference/vi/advi.py",
         "0.5 * (1 + jnp.cos(jnp.pi * at / length))",
         "0.5 * (1 - jnp.cos(jnp.pi * at / length))",
-        ("inference/vi/test_advi.py", "exact/test_oracles.py"),
+        ("inference/vi/test_advi.py",),
     ),
     Fault(
         "tail-not-averaged",
         "inference/vi/advi.py",
         "weight = 1 / jnp.maximum(into_tail + 1, 1)",
         "weight = jnp.ones_like(into_tail)",
-        ("inference/vi/test_advi.py", "exact/test_oracles.py"),
+        ("inference/vi/test_advi.py",),
     ),
     Fault(
         "worst-cycle-kept",
         "inference/vi/cycles.py",
         "if not self.scheduled or gain > (",
         "if not self.scheduled or best is None or gain < (",
-        ("inference/vi/test_advi.py", "exact/test_oracles.py"),
+        ("inference/vi/test_advi.py",),
     ),
     Fault(
         "curvature-in-wrong-units",
@@ -392,14 +392,14 @@ FAULTS: tuple[Fault, ...] = (
         "inference/mcmc/hmc.py",
         "jax.random.randint(length_key, (), 1, 2 * self.leapfrogs)",
         "(jax.random.uniform(accept_key) * (2 * self.leapfrogs - 1)).astype(int) + 1",
-        ("inference/mcmc/test_paths.py", "exact/test_oracles.py"),
+        ("inference/mcmc/test_paths.py",),
     ),
     Fault(
         "welford-squares-of-the-old-mean",
         "inference/mcmc/tuning.py",
         "moments.squares + off * (theta - mean)",
         "moments.squares + off * off",
-        ("inference/mcmc/test_microcanonical.py", "exact/test_oracles.py"),
+        ("inference/mcmc/test_tuning.py",),
     ),
     Fault(
         "swaps-the-wrong-way",
@@ -413,7 +413,7 @@ FAULTS: tuple[Fault, ...] = (
         "inference/mcmc/replicas.py",
         "gradient=old.prior_gradient + beta * old.gradient",
         "gradient=old.prior_gradient + old.gradient",
-        ("inference/mcmc/test_tempering.py", "exact/test_oracles.py"),
+        ("inference/mcmc/test_tempering.py",),
     ),
     # -- stochastic gradients ---------------------------------------------------------------------
     Fault(
@@ -470,7 +470,7 @@ FAULTS: tuple[Fault, ...] = (
         "inference/sgmcmc/sgfs.py",
         "batch.y.shape[0]) / heat**2",
         "batch.y.shape[0]) / heat",
-        ("inference/sgmcmc/test_sgfs.py", "exact/test_oracles.py"),
+        ("inference/sgmcmc/test_sgfs.py",),
     ),
     Fault(
         "sd-and-variance-of-the-base",
@@ -523,10 +523,10 @@ FAULTS: tuple[Fault, ...] = (
         ("inference/test_interrupt.py",),
     ),
     Fault(
-        "chains-written-over-each-other",
+        "numbers-counted-for-bytes",
         "inference/keeping.py",
-        "self.room.write(chain + number, at, rows)",
-        "self.room.write(chain, at, rows)",
+        "int(np.prod(shape, dtype=np.int64)) * dtype.itemsize",
+        "int(np.prod(shape, dtype=np.int64))",
         ("inference/test_keeping.py",),
     ),
     Fault(
@@ -534,7 +534,7 @@ FAULTS: tuple[Fault, ...] = (
         "inference/map.py",
         "target.log_joint(theta, batch, jacobian=False)",
         "target.log_joint(theta, batch)",
-        ("exact/test_oracles.py", "inference/test_fit.py", "test_target.py"),
+        ("inference/test_map.py",),
     ),
     # -- the posterior ----------------------------------------------------------------------------
     Fault(
@@ -689,7 +689,7 @@ FAULTS: tuple[Fault, ...] = (
         "digest-without-shapes",
         "posterior/tensors.py",
         'head = f"\\n{name} {dtype_of(tensor).str} {tensor.shape}\\n"',
-        'head = f"\\n{name}\\n"',
+        'head = f"\\n{name} {dtype_of(tensor).str}\\n"',
         ("posterior/test_store.py", "posterior/test_spooled.py"),
     ),
     Fault(
