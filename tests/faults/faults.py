@@ -112,7 +112,7 @@ FAULTS: tuple[Fault, ...] = (
         "nets/lowering/spectra.py",
         "return axis.before - axis.dilation * np.arange(axis.kernel)",
         "return axis.dilation * np.arange(axis.kernel) - axis.before",
-        ("nets/lowering/test_convolution.py",),
+        ("nets/lowering/test_spectra.py", "nets/lowering/test_convolution.py"),
     ),
     Fault(
         "period-too-short",

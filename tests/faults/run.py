@@ -37,6 +37,7 @@ NEEDED = 38  # faults that the tests must catch
 LIMIT = 90  # seconds for the named tests
 LONGEST = 1_800  # seconds for the whole suite
 INVALID = 97  # exit status of an edit that cannot be imported
+RUNNING: set[subprocess.Popen[str]] = set()  # test runs, each a process group of its own
 
 # One process for both: a module of JAX's size takes seconds to import.
 RUN = f"""
@@ -82,25 +83,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began, writing, whole = time.perf_counter(), threading.Lock(), threading.Lock()
 
     def work(fault: Fault) -> None:
-        outcome = examine(fault, None if asked.only_named_tests else whole)
+        outcome = examine(fault, None if asked.only_named_tests else whole, asked.limit)
         with writing:
             found[fault.name] = outcome
             _show(outcome, width)
             if asked.out:
-                _write(asked.out, found)
+                _write(asked.out, {**earlier, **found})
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with concurrent.futures.ThreadPoolExecutor(asked.jobs) as pool:
-        for done in [pool.submit(work, fault) for fault in left]:
-            done.result()
+        try:
+            for done in [pool.submit(work, fault) for fault in left]:
+                done.result()
+        except BaseException:  # Ctrl-C too: nothing is left running
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(RUNNING):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
     return _verdict(found, time.perf_counter() - began, whole_table=not asked.names)
 
 
-def examine(fault: Fault, whole: threading.Lock | None) -> Outcome:
+def examine(fault: Fault, whole: threading.Lock | None, limit: float = LIMIT) -> Outcome:
     """Put one fault into a copy and run its tests, and those of the whole suite if need be.
 
     Args:
         fault: the edit. whole: held while the whole suite runs, which takes all cores; None to
-            leave it out.
+            leave it out. limit: seconds for the named tests.
     """
     began = time.perf_counter()
 
@@ -113,7 +121,7 @@ def examine(fault: Fault, whole: threading.Lock | None) -> Outcome:
         if wrong:
             return outcome("error", wrong)
         named = [f"tests/{file}" for file in fault.tests]
-        status, said = _tested(folder, fault, [*named, "-x"], LIMIT)
+        status, said = _tested(folder, fault, [*named, "-x"], limit)
         if status in ("caught", "error"):
             return outcome(status, said)
         if whole is None:
@@ -155,12 +163,15 @@ def _tested(folder: Path, fault: Fault, arguments: Sequence[str], limit: float) 
         text=True,
         start_new_session=True,
     )
+    RUNNING.add(process)
     try:
         output, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return "missed", f"no test failed within {limit} s"
+        return "missed", f"no test failed within {limit:g} s"
+    finally:
+        RUNNING.discard(process)
     if process.returncode == INVALID:
         last = output.strip().splitlines()[-1:]
         return "error", f"it cannot be imported: {' '.join(last)}"
@@ -243,6 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only-named-tests", action="store_true", help="never the whole suite")
     parser.add_argument("--out", type=Path, help="a JSON file of the outcomes, as they come")
     parser.add_argument("--resume", action="store_true", help="skip what the file of --out has")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for the named tests")
     parser.add_argument("--jobs", type=int, default=1, help="faults examined at a time")
     return parser
 
