@@ -149,3 +149,12 @@ def test_the_mixture_is_a_density_and_its_draws_have_its_moments() -> None:
         po.priors.ScaleMixture(1.5)
     with pytest.raises(ValueError, match="scale_2"):
         po.priors.ScaleMixture(0.5, 1.0, -1.0)
+
+
+def test_the_posteriors_model_has_the_learned_number() -> None:
+    given = model(po.priors.Normal(0, po.learned(2.0)))
+    posterior = po.fit(given, LINE, po.ADVI(steps=300, stop=False), progress=False)
+    (value,) = posterior.learned.values()
+    assert value != pytest.approx(2.0, rel=1e-3)
+    ((_, prior),) = posterior.target.prior.rules
+    assert float(prior.scale) == pytest.approx(value, rel=1e-6)

@@ -347,6 +347,8 @@ def test_predicted_observed(line):
     ax = drawn(po.plots.predicted_observed(pred, y, y_name="h"))
     assert labels(ax) == ("predicted h", "observed h")
     np.testing.assert_allclose(ax.collections[-1].get_offsets(), np.stack([pred.mean, y], 1))
+    bars = np.asarray(ax.collections[0].get_segments())[..., 0]
+    np.testing.assert_allclose(bars, np.stack(pred.interval(0.9), 1), rtol=1e-4, atol=1e-4)
 
 
 def test_checks_refuse_the_other_kind_and_other_rows(plane, line):

@@ -32,6 +32,7 @@ from posterity.storage.encode import (
     encode_distribution,
 )
 from posterity.storage.file import PosteriorFileError
+from posterity.storage.tensors import digest
 
 X = np.linspace(-1, 1, 12)[:, None]
 SQUARE = dist.TransformedDistribution(dist.Gamma(0.5, 1.0), PowerTransform(2.0))
@@ -340,6 +341,15 @@ def test_every_bit_counts(small, tmp_path):
             os.pwrite(file.fileno(), bytes([byte]), place)
     assert len(content) > 1_000
     assert taken == []
+
+
+def test_the_checksum_is_of_shapes_and_dtypes_too():
+    same_bytes = [
+        np.zeros((2, 3), np.float32),
+        np.zeros((3, 2), np.float32),
+        np.zeros((2, 3), np.int32),
+    ]
+    assert len({digest("", {"a": array}) for array in same_bytes}) == 3
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):

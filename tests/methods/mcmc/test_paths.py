@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import posterity as po
 from methods.mcmc.skewed import check_invariant, density
 from oracles import z_limit
 from posterity.methods.mcmc.mass_matrix import AbstractMetric, Dense, Diagonal, LowRank
@@ -179,6 +180,18 @@ def test_no_u_turn_leaves_the_target_as_it_is(metric: Callable, step: float) -> 
 @METRICS
 def test_fixed_length_leaves_the_target_as_it_is(metric: Callable) -> None:
     check_invariant(hmc_from(metric(), 0.6, 6), seed=2)
+
+
+def test_paths_of_hmc_leave_the_target_as_it_is() -> None:
+    """With lengths that it draws itself, of steps so long that many ends are refused."""
+    metric, method = diagonal(), po.HMC(leapfrogs=3)
+
+    def transition(key: jax.Array, theta: jax.Array) -> jax.Array:
+        noise_key, path_key = jax.random.split(key)
+        start = begin(metric, theta, jax.random.normal(noise_key, theta.shape))
+        return method._path(density, metric, path_key, start, jnp.asarray(0.6)).theta
+
+    check_invariant(transition, seed=3)
 
 
 @pytest.mark.parametrize("fault", ["unweighted", "wrong metric", "short"])

@@ -136,6 +136,17 @@ def test_a_path_ends_with_prior_and_likelihood_apart() -> None:
         np.testing.assert_allclose(found[2], true[2], rtol=1e-4, atol=1e-4)
 
 
+def test_short_steps_keep_the_energy_at_every_temperature() -> None:
+    """A first half step by another gradient than the path's would lose it."""
+    target, batch = bound()
+    theta = 0.3 * jax.random.normal(jax.random.key(4), (3, target.size))
+    place = jax.vmap(lambda theta: look(target, batch, theta))(theta)
+    rungs = jnp.asarray([1e-3, 0.1, 1.0]), jnp.ones_like(theta), jnp.full(3, 1e-3)
+    go = jax.jit(lambda key, place: moved(key, target, batch, place, rungs, jnp.asarray(1))[1])
+    paths = go(jax.random.key(5), place)
+    np.testing.assert_allclose(paths.acceptance, 1, atol=5e-3)
+
+
 def test_descents_end_at_the_mode_and_the_best_is_the_coldest() -> None:
     target, batch = bound()
     start = jax.random.normal(jax.random.key(6), (4, target.size)).at[2].set(jnp.nan)

@@ -47,6 +47,20 @@ def test_cycles_keep_what_they_sample_and_nothing_else() -> None:
     np.testing.assert_allclose(posterior.history.step_size[0], sizes, rtol=1e-4)
 
 
+def test_a_thinned_draw_is_the_last_of_its_steps_and_that_step_is_of_the_sampling_part() -> None:
+    """Of one chain, whose every sampled step is known from a run that is not thinned."""
+    schedule = po.schedules.Cyclical(explore=30, sample=20)
+    settings = {"step_size": 0.01, "schedule": schedule}
+    every, some = (
+        po.fit(ORACLE.model, ORACLE.data, po.SGHMC(draws=n, thin=t, **settings), progress=False)
+        for n, t in ((40, 1), (10, 4))
+    )
+    sampled = np.concatenate([np.arange(30, 50), np.arange(80, 100)])
+    last = [at for at in range(3, 100, 4) if at in sampled]
+    expected = every.distribution.theta[:, np.searchsorted(sampled, last)]
+    np.testing.assert_array_equal(some.distribution.theta, expected)
+
+
 def test_no_noise_is_added_while_a_cycle_explores() -> None:
     """From one start, chains of different keys stay together until the first sampling part."""
     schedule = po.schedules.Cyclical(explore=40, sample=2)
