@@ -17,6 +17,7 @@ from posterity.distributions import named
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.distributions.draws import AbstractDraws
 from posterity.distributions.spooled import SpooledDraws
+from posterity.inputs import as_inputs
 from posterity.model.arguments import Arguments, as_arguments
 from posterity.model.net_target import Batch, Target
 from posterity.model.program_target import ProgramTarget
@@ -291,7 +292,8 @@ class Posterior:
         """All of given data as one batch of the model, checked as in `fit`."""
         if isinstance(self.target, ProgramTarget):
             return as_arguments(data)
-        return as_batches(data, self.target.likelihood, None).full
+        target = self.target
+        return as_batches(data, target.likelihood, None, inputs=target.inputs).full
 
     def diagnose(self, x: Any = None) -> Diagnostics:
         """Whether the chains agree in what they predict at inputs of your own.
@@ -317,7 +319,6 @@ class Posterior:
         True
         """
         from posterity.diagnostics.diagnose import diagnose
-        from posterity.predict.predictive import check_rows
 
         if not isinstance(self.distribution, AbstractDraws):
             raise TypeError(
@@ -328,7 +329,7 @@ class Posterior:
         if not isinstance(self.target, ProgramTarget):
             if x is None:
                 raise ValueError("x: give the inputs at which predictions are to be compared.")
-            inputs = check_rows(x, self.target.x_shape)
+            inputs = as_inputs(x, self.target.inputs)
         return diagnose(
             self.target, self.distribution, self.history.fields, inputs, settings=self.settings
         )

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from posterity.data.batches import as_inputs
 from posterity.distributions.distribution import AbstractDensity
 from posterity.distributions.draws import AbstractDraws
+from posterity.inputs import as_inputs, row_count, take
 from posterity.posterior import Posterior
 
 ROWS = 100  # at which both predict
@@ -38,8 +38,9 @@ def difference(posterior: Posterior, density: AbstractDensity, x: Any) -> Differ
     Args:
         posterior: the draws. density: what stands for them. x: inputs; 100 of them are used.
     """
-    inputs = as_inputs(x)
-    inputs = inputs[np.linspace(0, len(inputs) - 1, min(ROWS, len(inputs))).astype(int)]
+    inputs = as_inputs(x, posterior.target.inputs)
+    rows = row_count(inputs)
+    inputs = take(inputs, np.linspace(0, rows - 1, min(ROWS, rows)).astype(int))
     parts = posterior.history, posterior.settings, posterior.result
     other = Posterior(posterior.target, density, *parts)
     drawn = posterior.predict(inputs, draws=min(DRAWS, posterior.distribution.stored or DRAWS))

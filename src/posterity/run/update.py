@@ -10,6 +10,7 @@ import numpy as np
 from posterity.diagnostics.result import Code
 from posterity.distributions.as_prior import Correlations
 from posterity.distributions.prior_of_weights import JointPrior
+from posterity.inputs import read
 from posterity.methods.map import MAP
 from posterity.methods.method import AbstractMethod
 from posterity.model.model import Model
@@ -32,6 +33,8 @@ def update(
     prior = posterior.as_prior(correlations, remember=remember)
     target = posterior.target
     model = Model(target.net, prior, target.likelihood)
+    if isinstance(data, (tuple, list)) and len(data) == 2:  # `fit` refuses all else
+        data = (read(data[0]).matched(target.inputs), data[1])
     if isinstance(prior, JointPrior):
         parts = posterior.history, posterior.settings, posterior.result
         settings.setdefault("init", Posterior(target, prior.density, *parts))
