@@ -15,6 +15,7 @@ from posterity.diagnostics.result import Code, Result
 from posterity.diagnostics.summary import Summary
 from posterity.distributions import named
 from posterity.distributions.distribution import AbstractDistribution, Correlations
+from posterity.inputs import as_inputs
 from posterity.model.arguments import Arguments, as_arguments
 from posterity.model.net_target import Batch, Target
 from posterity.model.program_target import ProgramTarget
@@ -373,13 +374,14 @@ class Posterior(AbstractPosterior):
         >>> bool(posterior.diagnose(x + 2).predictions.rhat < 1.05)
         True
         """
-        from posterity.predict.predictive import check_rows
-
-        return self._diagnosed(check_rows(x, self.target.x_shape))
+        if x is None:
+            raise ValueError("x: give the inputs at which predictions are to be compared.")
+        return self._diagnosed(as_inputs(x, self.target.inputs))
 
     def whole(self, data: Any) -> Batch:
         """All of given data as one batch of the model, checked as in `fit`."""
-        return as_batches(data, self.target.likelihood, None).full
+        target = self.target
+        return as_batches(data, target.likelihood, None, inputs=target.inputs).full
 
 
 class ProgramPosterior(AbstractPosterior):

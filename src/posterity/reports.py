@@ -19,6 +19,7 @@ import numpyro.distributions as dist
 
 from posterity import metrics
 from posterity.files import write_atomic
+from posterity.inputs import InputSpec
 from posterity.plots.gallery import Names, Picture, Rows, pictures
 from posterity.plots.style import Rescale
 from posterity.posterior import Posterior
@@ -234,14 +235,14 @@ def _model(posterior: Posterior) -> dict[str, Any]:
     shown = {
         "net": _words(target.net),
         "likelihood": _words(target.likelihood),
-        "inputs of a row": _shape(target.x_shape),
+        "inputs of a row": _inputs(target.inputs),
         "targets of a row": _shape(target.y_shape),
         "parameters": target.size,
         "rows fitted": target.rows,
     }
     for part in target.recollections:
         rows = float(part.prior.weights.sum())
-        shown["inputs remembered"] = f"{len(part.prior.x)}, for {rows:.4g} rows"
+        shown["inputs remembered"] = f"{part.prior.inputs_count}, for {rows:.4g} rows"
     return shown
 
 
@@ -303,6 +304,17 @@ def _number(value: float) -> str:
 
 def _shape(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape)) or "one number"
+
+
+def _inputs(inputs: InputSpec) -> str:
+    """A row of inputs: its shape, or that of every array by name."""
+    words = [
+        _shape(leaf.shape) + (" (integers)" if leaf.dtype == "int32" else "")
+        for leaf in inputs.leaves
+    ]
+    if inputs.structure == "array":
+        return words[0]
+    return ", ".join(f"{leaf.name}: {said}" for leaf, said in zip(inputs.leaves, words))
 
 
 def _words(value: Any) -> str:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.distributions.draws import AbstractDraws, Draws
+from posterity.inputs import on_device, row_count
 from posterity.likelihoods.classes import AbstractClassLikelihood
 from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
@@ -47,9 +48,7 @@ class Watched(NamedTuple):
     step: int
 
 
-def watch(
-    target: AbstractTarget, draws: Any, x: np.ndarray | None, rows: np.ndarray | None = None
-) -> Watched:
+def watch(target: AbstractTarget, draws: Any, x: Any, rows: np.ndarray | None = None) -> Watched:
     """What the chains of a target are judged by.
 
     Args:
@@ -85,7 +84,7 @@ def _quantities(labels: Callable[[], list[str]], values: np.ndarray | None) -> Q
     return None if values is None else Quantities(tuple(labels()), values)
 
 
-def _look(target: AbstractTarget, theta: np.ndarray, x: np.ndarray | None) -> tuple[Any, Any, Any]:
+def _look(target: AbstractTarget, theta: np.ndarray, x: Any) -> tuple[Any, Any, Any]:
     """Predictions, named numbers and weights of draws (n, D), each with the draws as first axis."""
     count, at = len(theta), _chosen_weights(target)
     means = None
@@ -106,8 +105,8 @@ def _names(target: AbstractTarget) -> tuple[str, ...]:
 def _prediction_labels(target: AbstractTarget, x: Any, rows: np.ndarray | None) -> list[str]:
     of_net = cast(Target, target)
     theta = jax.ShapeDtypeStruct((1, target.size), target.dtype)
-    shape = eqx.filter_eval_shape(stream._means, of_net, theta, jnp.asarray(x)).shape[1:]
-    numbers = range(len(x)) if rows is None else rows
+    shape = eqx.filter_eval_shape(stream._means, of_net, theta, on_device(x)).shape[1:]
+    numbers = range(row_count(x)) if rows is None else rows
     part = "class" if isinstance(of_net.likelihood, AbstractClassLikelihood) else "output"
     return [
         f"row {numbers[row]}" + "".join(f", {part} {at}" for at in rest)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
+from posterity.inputs import InputSpec, row_count
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.priors.prior import Prior, Shapes
 
@@ -23,7 +24,7 @@ class Remembered(Prior):
 
     Attributes:
         base: p₀, the prior of the posterior that is remembered.
-        x: inputs (m, ...). y: targets (m, J, ...) expected there.
+        x: inputs, arrays (m, ...). y: targets (m, J, ...) expected there.
         shares: vᵢⱼ (m, J), of sum 1 for each input.
         weights: wᵢ (m,), how many rows each input stands for.
         kind: that of the likelihood: ``"classification"``, ``"regression"`` or ``"count"``.
@@ -31,12 +32,17 @@ class Remembered(Prior):
     """
 
     base: Prior
-    x: jax.Array
+    x: Any
     y: jax.Array
     shares: jax.Array
     weights: jax.Array
     kind: str = eqx.field(static=True)
     rows: int = eqx.field(static=True)
+
+    @property
+    def inputs_count(self) -> int:
+        """m, how many inputs are remembered."""
+        return row_count(self.x)
 
     def attach(self, shapes: Shapes) -> dict[str, dist.Distribution]:
         """As that of `base`."""
@@ -52,7 +58,7 @@ class Remembered(Prior):
         return eqx.tree_at(lambda prior: (prior.base, prior.rules), self, (base, base.rules))
 
     def refuse_other(
-        self, likelihood: AbstractLikelihood, x_shape: tuple[int, ...], y_shape: tuple[int, ...]
+        self, likelihood: AbstractLikelihood, inputs: InputSpec, y_shape: tuple[int, ...]
     ) -> None:
         """Refuse data or a likelihood to which what is remembered does not apply.
 
@@ -60,9 +66,9 @@ class Remembered(Prior):
             ValueError: rows of another shape, or targets of another kind.
         """
         classes = getattr(likelihood, "classes", None)
-        here = (likelihood.kind, classes, x_shape, y_shape)
+        here = (likelihood.kind, classes, _rows(inputs.shapes(1)), y_shape)
         known = self.shares.shape[1] if self.kind == "classification" else None
-        before = (self.kind, known, self.x.shape[1:], self.y.shape[2:])
+        before = (self.kind, known, _rows(self.x), self.y.shape[2:])
         names = ("kind of targets", "number of classes", "shape of an input", "shape of a target")
         for name, one, other in zip(names, here, before):
             if one != other:
@@ -72,12 +78,21 @@ class Remembered(Prior):
                 )
 
 
+def _rows(x: Any) -> Any:
+    """Shape of a row of every array."""
+    shapes = {
+        jax.tree_util.keystr(path): array.shape[1:]
+        for path, array in jax.tree_util.tree_leaves_with_path(x)
+    }
+    return shapes.get("", shapes)
+
+
 class Net(Protocol):
     """What remembering asks of a target."""
 
     likelihood: AbstractLikelihood
 
-    def outputs(self, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def outputs(self, theta: jax.Array, x: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The net's outputs, and the likelihood's unknowns."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import equinox as eqx
@@ -16,6 +16,7 @@ from posterity.cpu.kernels import lowered
 from posterity.distributions.prior_of_predictions import Recollection, Remembered
 from posterity.distributions.prior_of_weights import JointBlock, JointPrior
 from posterity.dtypes import float_dtype
+from posterity.inputs import InputSpec, as_spec
 from posterity.layout import UNKNOWN, Block, Parameter, lay_out
 from posterity.learnable import Learned, Slot, is_learned
 from posterity.likelihoods.likelihood import AbstractLikelihood
@@ -26,9 +27,9 @@ from posterity.priors.prior import Prior
 
 
 class Batch(NamedTuple):
-    """Rows of data: inputs `x` (B, ...) and targets `y` (B,) or (B, targets)."""
+    """Rows of data: inputs `x`, arrays (B, ...), and targets `y` (B,) or (B, targets)."""
 
-    x: jax.Array
+    x: Any
     y: jax.Array
 
 
@@ -42,6 +43,7 @@ class Target(AbstractTarget):
     real line by NumPyro's `biject_to`. Built by `Target.build`.
 
     Attributes:
+        inputs: the description of a row of x.
         convolves: whether the net has convolutions or pooling, which have a fast form on CPU.
     """
 
@@ -51,7 +53,7 @@ class Target(AbstractTarget):
     blocks: tuple[Block | JointBlock, ...]
     parameters: tuple[Parameter, ...] = eqx.field(static=True)
     template: Any = eqx.field(static=True)
-    x_shape: tuple[int, ...] = eqx.field(static=True)
+    inputs: InputSpec = eqx.field(static=True)
     y_shape: tuple[int, ...] = eqx.field(static=True)
     rows: int = eqx.field(static=True)
     slots: tuple[Slot, ...] = eqx.field(static=True)
@@ -62,7 +64,7 @@ class Target(AbstractTarget):
     def build(
         cls,
         model: Model,
-        x_shape: tuple[int, ...],
+        inputs: InputSpec | Sequence[int],
         y_shape: tuple[int, ...],
         rows: int,
         kl_weight: float = 1.0,
@@ -71,7 +73,8 @@ class Target(AbstractTarget):
 
         Args:
             model: net, prior and likelihood.
-            x_shape: shape of one row of inputs.
+            inputs: the description of the inputs, or the shape of one row of one float array.
+                Arrays said to be integers become floats where the net does not index with them.
             y_shape: shape of one row of targets; () for one number.
             rows: N.
             kl_weight: the weight of the KL in an ELBO.
@@ -81,7 +84,7 @@ class Target(AbstractTarget):
         """
         template = model.template()
         prior, likelihood, slots = _number_slots(model)
-        convolves = check_outputs(model, template, x_shape, y_shape)
+        described, convolves = check_outputs(model, template, as_spec(inputs), y_shape)
         shapes = model.parameters()
         priors = dict(prior.attach(shapes))
         unknowns = {UNKNOWN + name: unknown for name, unknown in likelihood.unknowns().items()}
@@ -91,7 +94,7 @@ class Target(AbstractTarget):
         parameters, plain = lay_out(shapes, priors)
         blocks: tuple[Block | JointBlock, ...] = plain
         if isinstance(prior, Remembered):
-            prior.refuse_other(likelihood, tuple(x_shape), tuple(y_shape))
+            prior.refuse_other(likelihood, described, tuple(y_shape))
         base = prior.base if isinstance(prior, Remembered) else prior
         if isinstance(base, JointPrior):
             blocks = base.join(parameters, plain)
@@ -103,7 +106,7 @@ class Target(AbstractTarget):
             blocks=blocks,
             parameters=parameters,
             template=(structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)),
-            x_shape=tuple(x_shape),
+            inputs=described,
             y_shape=tuple(y_shape),
             rows=int(rows),
             slots=slots,
@@ -205,7 +208,7 @@ class Target(AbstractTarget):
 
     # -- the model as densities -------------------------------------------------------------------
 
-    def outputs(self, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def outputs(self, theta: jax.Array, x: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The net's outputs (rows, outputs per target, *targets) and the likelihood's unknowns."""
         weights, unknowns = self.split(theta)
         return self.shaped(self.lowered(self.net.apply)(weights, x).astype(theta.dtype)), unknowns
@@ -220,7 +223,7 @@ class Target(AbstractTarget):
         """What the net gave, as (rows, outputs per target, *targets)."""
         return out.reshape(out.shape[0], self.likelihood.outputs_per_target, *self.y_shape)
 
-    def distribution(self, theta: jax.Array, x: jax.Array) -> dist.Distribution:
+    def distribution(self, theta: jax.Array, x: Any) -> dist.Distribution:
         """p(y | x, θ), with batch shape (rows, *targets)."""
         return self.likelihood.distribution(*self.outputs(theta, x))
 

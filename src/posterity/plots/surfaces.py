@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from posterity.data.batches import as_inputs
+from posterity.inputs import as_table, read
 from posterity.plots import scatter, style
 from posterity.plots.predictions import draws_of, in_units
 from posterity.posterior import Posterior
@@ -73,7 +73,7 @@ def probability_surface(
     if values.min() < 0.5 < values.max():
         ax.contour(*plane.mesh, values, levels=[0.5], colors=style.INK, linewidths=1.2)
     style.colorbar(ax, mesh, f"probability of {name}")
-    return plane.finish(ax, x, y, x_names, class_names)
+    return plane.finish(ax, y, x_names, class_names)
 
 
 def sd_surface(
@@ -114,7 +114,7 @@ def sd_surface(
         least = min(float(values.min()), 0.8 * most)  # noise everywhere would hide the rest
     mesh = plane.colour(ax, values, _sds(), (least, most))
     style.colorbar(ax, mesh, f"sd of {y_name}")
-    return plane.finish(ax, x, y, x_names, class_names)
+    return plane.finish(ax, y, x_names, class_names)
 
 
 def epistemic_surface(
@@ -157,7 +157,7 @@ def epistemic_surface(
     if classes:
         what = "the probability" if classes == 2 else "the probabilities"
     style.colorbar(ax, mesh, f"sd of {what} over draws")
-    return plane.finish(ax, x, y, x_names, class_names)
+    return plane.finish(ax, y, x_names, class_names)
 
 
 class _Plane:
@@ -175,11 +175,15 @@ class _Plane:
         draws: int,
         rescale_x: style.Rescale | None,
     ) -> None:
-        inputs = as_inputs(x)
+        given = read(x)
+        inputs = as_table(given)
         if inputs.shape[1:] != (2,):
             raise ValueError(
                 f"x: a surface needs two inputs, but its rows have shape {inputs.shape[1:]}."
             )
+        if given.spec.alike(posterior.target.inputs):  # else `predict` will say what is wrong
+            given = given.matched(posterior.target.inputs)
+            inputs = as_table(given)
         if len(posterior.target.y_shape):
             raise ValueError("posterior: a surface shows one target, and the model has several.")
         if grid < 2:
@@ -189,6 +193,7 @@ class _Plane:
         shown = style.original(self.points, rescale_x)
         self.mesh = [shown[:, column].reshape(grid, grid) for column in (0, 1)]
         self._posterior, self._draws, self._rescale_x = posterior, draws, rescale_x
+        self._given, self._inputs = given, inputs
 
     def predict(self, of: Callable[[Predictive], np.ndarray]) -> np.ndarray:
         """A figure of the predictive distribution at every point: (grid, grid)."""
@@ -213,13 +218,12 @@ class _Plane:
     def finish(
         self,
         ax: Axes,
-        x: Any,
         y: Any,
         x_names: Sequence[str] | None,
         class_names: Sequence[str] | None,
     ) -> Axes:
         """The data on top, and names on the axes."""
-        inputs = as_inputs(x)
+        inputs = self._inputs
         shown = style.original(inputs, self._rescale_x)
         if y is not None:
             targets = np.asarray(y)
@@ -230,7 +234,7 @@ class _Plane:
                 first, second = shown.T
                 ax.scatter(first, second, s=12, color=style.COLOURS[5], linewidths=0, label="data")
             style.legend(ax)
-        names = style.input_names(x, x_names, 2)
+        names = style.input_names(self._given, x_names, 2)
         style.label(ax, names[0], names[1])
         ax.set_xlim(self.mesh[0].min(), self.mesh[0].max())
         ax.set_ylim(self.mesh[1].min(), self.mesh[1].max())

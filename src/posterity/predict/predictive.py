@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from posterity.cpu.compile import use_compilation_cache
-from posterity.data.batches import as_inputs, as_targets
+from posterity.data.batches import as_targets
 from posterity.distributions.distribution import AbstractDistribution
+from posterity.inputs import as_inputs, row_count, take
 from posterity.likelihoods.classes import AbstractClassLikelihood, Categorical
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.net_target import Target
@@ -21,31 +22,13 @@ from posterity.predict.windows import Source, source_of
 SMALLEST_PROBABILITY = 1e-30  # that a mean over draws in float32 holds with all its digits
 
 
-def check_rows(x: Any, expected: tuple[int, ...], name: str = "x") -> np.ndarray:
-    """Inputs as an array, checked to be rows of the shape that was fitted.
-
-    Args:
-        x: the inputs (rows, ...). expected: shape of a row. name: what the user calls them.
-
-    Raises:
-        TypeError, ValueError: they are not.
-    """
-    inputs = as_inputs(x, name)
-    if inputs.shape[1:] != expected:
-        raise ValueError(
-            f"{name}: its rows have shape {inputs.shape[1:]}, but the model was fitted to rows of "
-            f"shape {expected}. Give the same columns in the same order as in fit."
-        )
-    return inputs
-
-
 def predict(
     target: Target, distribution: AbstractDistribution, x: Any, draws: int, seed: int
 ) -> Predictive:
     """The predictive distribution at `x`, of a distribution over θ; see `Posterior.predict`."""
     if isinstance(draws, bool) or int(draws) != draws or draws < 1:
         raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
-    inputs = check_rows(x, target.x_shape)
+    inputs = as_inputs(x, target.inputs)
     use_compilation_cache()
     source = source_of(target, distribution, seed, int(draws))
     found = stream.moments(source, inputs)
@@ -89,7 +72,7 @@ class Predictive:
     draws: int
     _expected_entropy: np.ndarray = dataclasses.field(repr=False)
     _source: Source = dataclasses.field(repr=False)
-    _x: np.ndarray = dataclasses.field(repr=False)
+    _x: Any = dataclasses.field(repr=False)
     _loc: float = dataclasses.field(default=0.0, repr=False)
     _scale: float = dataclasses.field(default=1.0, repr=False)
 
@@ -247,7 +230,7 @@ class Predictive:
         if self._scale != 1.0 or self._loc != 0.0:
             y = (np.asarray(y, float) - self._loc) / self._scale
         targets = as_targets(y, self._likelihood, one_class=True)
-        expected = (self._x.shape[0], *self._target_shape)
+        expected = (row_count(self._x), *self._target_shape)
         if targets.shape != expected:
             raise ValueError(f"y: expected shape {expected}, got {targets.shape}.")
         if isinstance(self._likelihood, Categorical):
@@ -278,14 +261,14 @@ class Predictive:
         Args:
             rows: indices, a slice or a boolean mask.
         """
-        kept = np.atleast_1d(np.arange(len(self._x))[rows])
+        kept = np.atleast_1d(np.arange(row_count(self._x))[rows])
         return dataclasses.replace(
             self,
             mean=self.mean[kept],
             aleatoric=self.aleatoric[kept],
             epistemic=self.epistemic[kept],
             _expected_entropy=self._expected_entropy[kept],
-            _x=self._x[kept],
+            _x=take(self._x, kept),
         )
 
     def rescaled(self, loc: float, scale: float) -> Predictive:

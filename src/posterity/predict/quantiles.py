@@ -44,7 +44,7 @@ def resolve(of: Of | None, kind: str) -> Of:
 
 
 def solve(
-    source: Source, x: np.ndarray, levels: np.ndarray, mean: np.ndarray, sd: np.ndarray, of: Of
+    source: Source, x: Any, levels: np.ndarray, mean: np.ndarray, sd: np.ndarray, of: Of
 ) -> np.ndarray:
     """The quantiles at `levels` of every row, in the model's own units.
 
@@ -62,7 +62,7 @@ def solve(
 
 
 def _solve(
-    source: Source, x: np.ndarray, q: float, mean: np.ndarray, sd: np.ndarray, of: Of
+    source: Source, x: Any, q: float, mean: np.ndarray, sd: np.ndarray, of: Of
 ) -> np.ndarray:
     """Bracket by Cantelli's inequality, then narrow the bracket by passes over the draws."""
     lower = mean - sd * np.sqrt((1 - q) / q) * 1.001

@@ -11,8 +11,9 @@ from posterity.distributions.as_prior import refuse_point
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.distributions.prior_of_predictions import Remembered
 from posterity.dtypes import float_dtype
+from posterity.inputs import as_inputs, on_device, row_count
 from posterity.model.net_target import Target
-from posterity.predict.predictive import check_rows, predict
+from posterity.predict.predictive import predict
 
 
 def remembered(
@@ -24,19 +25,19 @@ def remembered(
         ValueError: no rows, or rows that are not finite or of another shape than in `fit`.
     """
     refuse_point(distribution)
-    inputs = check_rows(x, target.x_shape, "remember")
+    inputs = as_inputs(x, target.inputs, "remember")
     predicted = predict(target, distribution, inputs, draws, 0)
     before = target.prior if isinstance(target.prior, Remembered) else None
     rows = target.rows + (before.rows if before else 0)
     # A tempered posterior counts every row 1 / temperature times beside the prior.
-    most = rows / len(inputs) / target.kl_weight
+    most = rows / row_count(inputs) / target.kl_weight
     weights = rows_known(predicted.aleatoric, predicted.epistemic, most)
     y, shares = target.likelihood.expected(predicted.mean, predicted.aleatoric)
     dtype = target.likelihood.target_dtype
     return Remembered(
         rules=target.prior.rules,
         base=before.base if before else target.prior,
-        x=jnp.asarray(inputs, float_dtype()),
+        x=on_device(inputs),
         y=jnp.asarray(y, dtype),
         shares=jnp.asarray(shares, float_dtype()),
         weights=jnp.asarray(weights, float_dtype()),

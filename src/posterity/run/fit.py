@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any, overload
 
-import jax
 import numpy as np
 
 from posterity.cpu.compile import use_compilation_cache
-from posterity.data.batches import as_batches
+from posterity.data.batches import as_pair
 from posterity.diagnostics.result import Code
 from posterity.methods.checks import check_counts
 from posterity.methods.method import AbstractMethod
@@ -74,8 +73,10 @@ def fit(
 
     Args:
         model: net, prior and likelihood; or a program, by `Model.from_numpyro`.
-        data: a pair ``(x, y)`` of NumPy, JAX or pandas arrays: x (rows, ...), y (rows,) or
-            (rows, targets). For a program, a tuple of positional arguments or a dictionary of
+        data: a pair ``(x, y)``: x one array (rows, ...) of NumPy, JAX, pandas or polars, or a tuple
+            or dictionary of arrays, which the net gets as one argument; y (rows,) or
+            (rows, targets). Integers that the net indexes with stay integers; all else becomes
+            floats. For a program, a tuple of positional arguments or a dictionary of
             keyword arguments. They are checked once, here.
         method: `ADVI`, `IVON`, `DADVI`, `MAP`, `NUTS`, `HMC`, `MCLMC`, `MAMCLMC`,
             `ParallelTempering`, `SGLD`, `SGHMC`, `SGNHT`, `SGFS`.
@@ -183,16 +184,16 @@ def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> 
         _refuse_net_settings(method)
         arguments = as_arguments(data)
         return ProgramTarget.build(model, arguments, method.temperature), arguments
-    batches = as_batches(
-        data,
-        model.likelihood,
+    pair = as_pair(data, model.likelihood)
+    shapes = pair.x.spec, pair.y.shape[1:]
+    target = Target.build(model, *shapes, pair.x.rows, method.temperature)
+    batches = pair.batches(
         method.batch_size,
+        target.inputs,
         features_first=model.net.features_first,
         replacement=method.replacement,
     )
-    row = jax.eval_shape(lambda: batches.full)
-    shapes = row.x.shape[1:], row.y.shape[1:]
-    return Target.build(model, *shapes, batches.rows, method.temperature), batches
+    return target, batches
 
 
 def _refuse_net_settings(method: AbstractMethod) -> None:

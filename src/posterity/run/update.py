@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from posterity.data.batches import as_inputs
 from posterity.diagnostics.result import Code
 from posterity.distributions.distribution import AbstractDensity, Correlations
 from posterity.distributions.prior_of_weights import JointPrior
+from posterity.inputs import as_inputs, read, row_count, take
 from posterity.methods import METHODS, method_named
 from posterity.methods.map import MAP
 from posterity.methods.method import AbstractMethod
@@ -38,6 +38,8 @@ def update(
     prior = posterior.as_prior(correlations, remember=remember)
     target = posterior.target
     model = Model(target.net, prior, target.likelihood)
+    if isinstance(data, (tuple, list)) and len(data) == 2:  # `fit` refuses all else
+        data = (read(data[0]).matched(target.inputs), data[1])
     density = None if remember is not None else cast(JointPrior, prior).density
     if density is not None:
         settings.setdefault("init", Posterior(target, density))
@@ -132,8 +134,9 @@ def difference(posterior: Posterior, density: AbstractDensity, x: Any) -> Differ
     Args:
         posterior: the draws. density: what stands for them. x: inputs; 100 of them are used.
     """
-    inputs = as_inputs(x)
-    inputs = inputs[np.linspace(0, len(inputs) - 1, min(ROWS, len(inputs))).astype(int)]
+    inputs = as_inputs(x, posterior.target.inputs)
+    rows = row_count(inputs)
+    inputs = take(inputs, np.linspace(0, rows - 1, min(ROWS, rows)).astype(int))
     other = Posterior(posterior.target, density)
     drawn = posterior.predict(inputs, draws=min(DRAWS, posterior.distribution.stored or DRAWS))
     stood = other.predict(inputs, draws=DRAWS)

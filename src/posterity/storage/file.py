@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors
@@ -19,6 +20,7 @@ from posterity.distributions.distribution import AbstractDistribution
 from posterity.distributions.prior_of_predictions import Remembered
 from posterity.distributions.prior_of_weights import JointPrior
 from posterity.dtypes import float_dtype
+from posterity.inputs import InputSpec
 from posterity.model.arguments import as_arguments
 from posterity.model.model import Model
 from posterity.model.net_target import Target
@@ -36,7 +38,7 @@ HISTORY = "history."
 DRAWS = "theta"  # the array of stored draws
 PRIOR = "prior."  # what the arrays of a joint prior begin with
 REMEMBERED = "remembered."  # what those of a prior that remembers predictions begin with
-ARRAYS = ("x", "y", "shares", "weights")  # of the latter
+ARRAYS = ("y", "shares", "weights")  # of the latter, beside its inputs
 
 
 class PosteriorFileError(ValueError):
@@ -52,12 +54,14 @@ def save(posterior: Any, path: Path) -> Path:
     prior, base = None, None if isinstance(target, ProgramTarget) else target.prior
     if isinstance(base, Remembered):
         tensors |= {REMEMBERED + name: np.asarray(getattr(base, name)) for name in ARRAYS}
+        for name, x in zip(_remembered_names(target.inputs), jax.tree.leaves(base.x)):
+            tensors[name] = np.asarray(x)
         base = base.base
     if isinstance(base, JointPrior):
         prior, arrays = pack(base.density, PRIOR)
         tensors |= arrays
     # A program has neither x nor y.
-    shapes = [] if isinstance(target, ProgramTarget) else ["x_shape", "y_shape"]
+    shapes = {} if isinstance(target, ProgramTarget) else _shapes(target)
     description = {
         "format": FORMAT,
         **kind,
@@ -65,7 +69,7 @@ def save(posterior: Any, path: Path) -> Path:
         "model": _describe(target),
         "parameters": [[p.path, list(p.shape)] for p in target.parameters],
         "rows": target.rows,
-        **{name: list(getattr(target, name)) for name in shapes},
+        **shapes,
         "settings": posterior.settings,
         "result": posterior.result.to_json(),
         "diagnostics": posterior.diagnostics and posterior.diagnostics.to_json(),
@@ -224,8 +228,8 @@ def _target(
     if not 0 < temperature < math.inf:
         raise PosteriorFileError(f"{path}: its temperature is {temperature}.")
     if not isinstance(model, ProgramModel):
-        x_shape, y_shape = (tuple(description[name]) for name in ("x_shape", "y_shape"))
-        return Target.build(model, x_shape, y_shape, int(description["rows"]), temperature)
+        y_shape, rows = tuple(description["y_shape"]), int(description["rows"])
+        return Target.build(model, _inputs(description), y_shape, rows, temperature)
     try:
         arguments = as_arguments(() if data is None else data)
         return ProgramTarget.build(model, arguments, temperature)
@@ -248,15 +252,48 @@ def _remembered(path: Path, description: Any, tensors: dict[str, Any]) -> dict[s
     """The arrays of a prior that remembers predictions, or None of any other."""
     if not description["model"].get("remembered"):
         return None
-    x, y, shares, weights = (tensors[REMEMBERED + name] for name in ARRAYS)
+    y, shares, weights = (tensors[REMEMBERED + name] for name in ARRAYS)
+    inputs = _inputs(description)
+    x = [tensors[name] for name in _remembered_names(inputs)]
     rows, each = shares.shape
-    fits = x.shape[0] == rows and y.shape[:2] == (rows, each) and weights.shape == (rows,)
-    finite = all(np.isfinite(part).all() for part in (x, y, shares, weights))
+    fits = (
+        all(len(part) == rows for part in x)
+        and y.shape[:2] == (rows, each)
+        and weights.shape == (rows,)
+    )
+    finite = all(np.isfinite(part).all() for part in (*x, y, shares, weights))
     if not (fits and finite and (shares >= 0).all() and (weights >= 0).all()):
         raise PosteriorFileError(f"{path}: what its prior remembers makes no sense.")
-    x, shares, weights = (jnp.asarray(part, float_dtype()) for part in (x, shares, weights))
-    y = jnp.asarray(y, np.int32 if np.issubdtype(y.dtype, np.integer) else float_dtype())
-    return dict(zip(ARRAYS, (x, y, shares, weights)))
+    found = {"y": y, "shares": shares, "weights": weights, "x": inputs.built(x)}
+    return jax.tree.map(_number, found)
+
+
+def _number(array: np.ndarray) -> jax.Array:
+    """An array in the library's type of its kind."""
+    whole = np.issubdtype(array.dtype, np.integer)
+    return jnp.asarray(array, np.int32 if whole else float_dtype())
+
+
+def _shapes(target: Target) -> dict[str, Any]:
+    """What a row is, as plain data; `x_shape` is what earlier versions read."""
+    found: dict[str, Any] = {"inputs": target.inputs.to_json(), "y_shape": list(target.y_shape)}
+    if target.inputs.shape is not None:
+        found["x_shape"] = list(target.inputs.shape)
+    return found
+
+
+def _inputs(description: Any) -> InputSpec:
+    """What a row of inputs is; files of earlier versions have the shape of one array."""
+    if "inputs" in description:
+        return InputSpec.from_json(description["inputs"])
+    return InputSpec.of_shape(description["x_shape"])
+
+
+def _remembered_names(inputs: InputSpec) -> list[str]:
+    """What the arrays of remembered inputs are called in a file."""
+    if inputs.structure == "array":
+        return [REMEMBERED + "x"]
+    return [f"{REMEMBERED}x.{leaf.name}" for leaf in inputs.leaves]
 
 
 def _distribution(

@@ -13,6 +13,7 @@ import optax
 
 from posterity.cpu.once import held, normals, once_of
 from posterity.distributions.distribution import AbstractDensity
+from posterity.dtypes import float_dtype
 from posterity.methods.checks import check_among, check_counts
 from posterity.methods.method import AbstractMethod, Review, Stretch
 from posterity.methods.vi.cycles import TAIL, Cycles, peak, tolerance
@@ -249,8 +250,8 @@ class ADVI(AbstractMethod):
         """Noise per draw and example, or None where all weights take the shared draw."""
         if chosen.shared:
             return None
-        rows = batch.x.shape[0]
-        flat = draw_noise(chosen, key, different * rows, batch.x.dtype, once)
+        rows = batch.y.shape[0]
+        flat = draw_noise(chosen, key, different * rows, float_dtype(), once)
         each = jax.tree.map(lambda leaf: leaf.reshape(different, rows, -1), flat)
         if not self.antithetic:
             return each

@@ -63,7 +63,7 @@ def plan(target: Target, estimator: Estimator) -> Plan:
     if estimator == "shared":
         return Plan(paths, (Choice("shared"),) * count)
     weights = target.template_params()
-    found = uses(target.net.apply, weights, target.x_shape, target.dtype)
+    found = uses(target.net.apply, weights, target.inputs)
     choices = [
         _choose(estimator, each) if target.on_real_line(path) else Choice("shared")
         for path, each in zip(paths, found)
@@ -156,7 +156,7 @@ def expected_log_likelihood(
     sizes = [parameter.stop - parameter.start for parameter in target.parameters]
     by_weight = list(zip(*(jax.lax.split(part, sizes) for part in moments)))
 
-    def run(x: jax.Array, noise: Noise, examples: bool) -> jax.Array:
+    def run(x: Any, noise: Noise, examples: bool) -> jax.Array:
         mixed, at = list(leaves), [0, 0]
         for number, choice in enumerate(plan.choices):
             if choice.use is None:
@@ -167,10 +167,10 @@ def expected_log_likelihood(
             mixed[number] = Random(mean, sd, drawn - mean, part)
         return quax.quaxify(target.net.apply)(jax.tree.unflatten(structure, mixed), x)
 
-    def one(x: jax.Array, noise: Noise) -> jax.Array:
-        return run(x[None], noise, False)[0]
+    def one(x: Any, noise: Noise) -> jax.Array:
+        return run(jax.tree.map(lambda a: a[None], x), noise, False)[0]
 
-    def whole(x: jax.Array, noise: Noise) -> jax.Array:
+    def whole(x: Any, noise: Noise) -> jax.Array:
         # Where an axis is not known (a reshape has merged it with another), one example at a time.
         return run(x, noise, True) if plan.batched else jax.vmap(one)(x, noise)
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import Literal
 
+from posterity.inputs import InputSpec
+
 # What leaves a weight a weight: the same numbers, laid out anew or scaled by known ones.
 VIEWS = ("transpose", "reshape", "squeeze", "convert_element_type", "broadcast_in_dim", "copy")
 SCALES = ("mul", "div", "neg")
@@ -54,25 +56,20 @@ EXAMPLE = Example()
 Meaning = Weight | Example | None  # None: a value that is the same for all examples
 
 
-def uses(
-    function: Callable[..., Any], weights: Any, x_shape: tuple[int, ...], dtype: Any
-) -> list[list[Use] | None]:
+def uses(function: Callable[..., Any], weights: Any, inputs: InputSpec) -> list[list[Use] | None]:
     """The uses of every leaf of `weights` in ``function(weights, x)`` for one example.
 
     The net is traced for one, two and three examples: the axis that grows is the examples'.
 
     Args:
         function: the net. weights: a pytree of arrays or their shapes.
-        x_shape, dtype: of one example.
+        inputs: the description of an example.
 
     Returns:
         For every leaf its products with one example; None where the net does anything else with it,
         in which case only one draw shared by all examples is right.
     """
-    one, two, three = (
-        _uses(function, weights, jax.ShapeDtypeStruct((rows, *x_shape), dtype))
-        for rows in (1, 2, 3)
-    )
+    one, two, three = (_uses(function, weights, inputs.shapes(rows)) for rows in (1, 2, 3))
     return [_with_axes(*each) for each in zip(one, two, three)]
 
 
