@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from posterity.cpu.collector import paused_collection
 
 if TYPE_CHECKING:
-    from posterity import data, likelihoods, metrics, nets, plots, priors
+    from posterity import data, likelihoods, metrics, nets, plots, priors, testing
     from posterity.diagnostics.elbo import elbo
     from posterity.diagnostics.khat import pareto_khat
     from posterity.learnable import learned
@@ -44,6 +44,7 @@ _MODULES = {
     "plots": "posterity.plots",
     "priors": "posterity.priors",
     "schedules": "posterity.methods.sgmcmc.schedules",
+    "testing": "posterity.testing",
 }
 _NAMES = {
     "ADVI": "posterity.methods.vi.advi",
@@ -102,6 +103,7 @@ __all__ = [
     "priors",
     "report",
     "schedules",
+    "testing",
 ]
 
 __version__ = "0.1.0.dev0"

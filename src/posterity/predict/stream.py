@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.likelihoods.classes import AbstractClassLikelihood
 from posterity.model.net_target import Batch, Target
 from posterity.predict.windows import Source, block_of, windows
 
@@ -140,13 +139,14 @@ def _each_draw(function: Callable[[jax.Array], Any], thetas: jax.Array) -> Any:
 
 def _mean_var(target: Target, x: jax.Array) -> Callable[[jax.Array], tuple[Any, Any, Any]]:
     likelihood = target.likelihood
+    classes = likelihood.classes
 
     def evaluate(theta: jax.Array) -> tuple[Any, Any, Any]:
         outputs, unknowns = target.outputs(theta, x)
         mean, var = likelihood.mean_and_var(outputs, unknowns)
         entropy = jnp.zeros(x.shape[0], theta.dtype)
-        if isinstance(likelihood, AbstractClassLikelihood):
-            entropy = likelihood.entropy(outputs)
+        if classes:
+            entropy = likelihood.entropy(outputs, unknowns)
         return mean, jnp.broadcast_to(var, mean.shape), entropy
 
     return evaluate
