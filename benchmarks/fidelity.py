@@ -97,7 +97,7 @@ def surface(posterior: po.Posterior, test: tuple[np.ndarray, np.ndarray]) -> Sur
     draws = posterior.distribution.stored or DRAWS
     pred = posterior.predict(grid(50), draws=draws)
     nll = po.metrics.nll(posterior.predict(test[0], draws=draws), test[1])
-    return Surface(np.asarray(pred.probs), np.sqrt(pred.epistemic), nll)
+    return Surface(np.asarray(pred.probs[:, 1]), np.sqrt(pred.epistemic), nll)
 
 
 def compare(posterior: po.Posterior, method: Any, seen: Surface, truth: Surface) -> Found:

@@ -9,7 +9,7 @@ from posterity.methods import METHODS
 from posterity.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from posterity import data, likelihoods, metrics, nets, plots, priors
+    from posterity import data, likelihoods, metrics, nets, plots, priors, testing
     from posterity.learnable import learned
     from posterity.methods.map import MAP
     from posterity.methods.mcmc.hmc import HMC
@@ -43,6 +43,7 @@ _MODULES = {
     "plots": "posterity.plots",
     "priors": "posterity.priors",
     "schedules": "posterity.methods.sgmcmc.schedules",
+    "testing": "posterity.testing",
 }
 _NAMES = {
     **METHODS,
@@ -91,6 +92,7 @@ __all__ = [
     "priors",
     "report",
     "schedules",
+    "testing",
 ]
 
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from posterity.predict.predictive import Predictive
-from posterity.predict.refusal import by_class
 
 
 def nll(pred: Predictive, y: Any) -> float:
@@ -17,7 +16,7 @@ def nll(pred: Predictive, y: Any) -> float:
 
 def rmse(pred: Predictive, y: Any) -> float:
     """Root mean squared error of the predictive mean, in units of y: √ mean (E[y] − y)²."""
-    return float(np.sqrt(np.mean((pred.mean - _targets(pred, y)) ** 2)))
+    return float(np.sqrt(np.mean((pred.mean - _targets(pred.mean, y)) ** 2)))
 
 
 def accuracy(pred: Predictive, y: Any) -> float:
@@ -27,7 +26,7 @@ def accuracy(pred: Predictive, y: Any) -> float:
 
 def brier(pred: Predictive, y: Any) -> float:
     """Brier score (Brier 1950): mean over rows of Σₖ (pₖ − 1[y = k])²; 0 is perfect, 2 worst."""
-    probs = by_class(pred.probs)
+    probs = pred.probs
     truth = np.eye(probs.shape[1])[_labels(pred, y)]
     return float(np.mean(np.sum((probs - truth) ** 2, axis=1)))
 
@@ -39,7 +38,7 @@ def ece(pred: Predictive, y: Any, bins: int = 15) -> float:
 
     Guo et al. 2017, "On calibration of modern neural networks".
     """
-    probs = by_class(pred.probs)
+    probs = pred.probs
     confidence = probs.max(1)
     right = probs.argmax(1) == _labels(pred, y)
     which = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -52,7 +51,7 @@ def ece(pred: Predictive, y: Any, bins: int = 15) -> float:
 def coverage(pred: Predictive, y: Any, p: float = 0.9) -> float:
     """Share of targets inside the central predictive interval of probability `p`; ideally `p`."""
     lower, upper = pred.interval(p, of="y")
-    y = _targets(pred, y)
+    y = _targets(lower, y)
     return float(np.mean((lower <= y) & (y <= upper)))
 
 
@@ -111,7 +110,7 @@ def risk_coverage(pred: Predictive, y: Any, uncertainty: Any = None) -> RiskCove
         ValueError: labels or uncertainties of another shape, or that are not numbers.
     """
     wrong = pred.label != _labels(pred, y)
-    given = 1 - by_class(pred.probs).max(1) if uncertainty is None else uncertainty
+    given = 1 - pred.probs.max(1) if uncertainty is None else uncertainty
     unsure = _scores(given, "uncertainty")
     if unsure.shape != wrong.shape:
         raise ValueError(f"uncertainty: expected shape {wrong.shape}, got {unsure.shape}.")
@@ -128,7 +127,7 @@ def refusal_rate(labels: Any) -> float:
 
 def score(pred: Predictive, y: Any) -> dict[str, float]:
     """The metrics that fit the kind of targets, by name."""
-    if pred.kind == "classification":
+    if pred.classes:
         return {
             "accuracy": accuracy(pred, y),
             "nll": nll(pred, y),
@@ -148,17 +147,17 @@ def _scores(given: Any, name: str) -> np.ndarray:
     return scores
 
 
-def _targets(pred: Predictive, y: Any) -> np.ndarray:
-    """Targets of the very shape of the prediction: another would be broadcast in silence."""
+def _targets(predicted: np.ndarray, y: Any) -> np.ndarray:
+    """Targets of the very shape of what is predicted: another would be broadcast in silence."""
     y = np.asarray(y, float)
-    if y.shape != pred.mean.shape:
-        raise ValueError(f"y: expected shape {pred.mean.shape}, got {y.shape}.")
+    if y.shape != predicted.shape:
+        raise ValueError(f"y: expected shape {predicted.shape}, got {y.shape}.")
     return y
 
 
 def _labels(pred: Predictive, y: Any) -> np.ndarray:
     """Labels as integers, one per row, each of a class that there is."""
-    classes = by_class(pred.probs).shape[1]
+    classes = pred.classes
     y = np.asarray(y)
     if y.shape != pred.label.shape:
         raise ValueError(f"y: expected shape {pred.label.shape}, got {y.shape}.")

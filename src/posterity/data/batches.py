@@ -233,7 +233,7 @@ def as_targets(
         TypeError, ValueError: as `as_batches`.
     """
     array = as_numbers(y, name)
-    classes = likelihood.kind == "classification"
+    classes = likelihood.classes > 0
     if array.ndim != 1 and (classes or array.ndim != 2):
         column = f" Use {name}[:, 0]." if array.ndim == 2 and array.shape[1] == 1 else ""
         onehot = f" For one-hot rows use {name}.argmax(1)." if classes and array.ndim == 2 else ""

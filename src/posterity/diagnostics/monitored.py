@@ -12,7 +12,6 @@ import numpy as np
 
 from posterity.distributions.draws import AbstractDraws, Draws
 from posterity.inputs import on_device, row_count
-from posterity.likelihoods.classes import AbstractClassLikelihood
 from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
 from posterity.predict import stream
@@ -107,7 +106,7 @@ def _prediction_labels(target: AbstractTarget, x: Any, rows: np.ndarray | None) 
     theta = jax.ShapeDtypeStruct((1, target.size), target.dtype)
     shape = eqx.filter_eval_shape(stream._means, of_net, theta, on_device(x)).shape[1:]
     numbers = range(row_count(x)) if rows is None else rows
-    part = "class" if isinstance(of_net.likelihood, AbstractClassLikelihood) else "output"
+    part = "class" if of_net.likelihood.classes else "output"
     return [
         f"row {numbers[row]}" + "".join(f", {part} {at}" for at in rest)
         for row, *rest in np.ndindex(shape)

@@ -27,7 +27,7 @@ class Remembered(Prior):
         x: inputs, arrays (m, ...). y: targets (m, J, ...) expected there.
         shares: vᵢⱼ (m, J), of sum 1 for each input.
         weights: wᵢ (m,), how many rows each input stands for.
-        kind: that of the likelihood: ``"classification"``, ``"regression"`` or ``"count"``.
+        kind: that of the likelihood.
         rows: how many rows the posterior had seen, directly and by remembering.
     """
 
@@ -65,9 +65,9 @@ class Remembered(Prior):
         Raises:
             ValueError: rows of another shape, or targets of another kind.
         """
-        classes = getattr(likelihood, "classes", None)
+        classes = likelihood.classes or None
         here = (likelihood.kind, classes, _rows(inputs.shapes(1)), y_shape)
-        known = self.shares.shape[1] if self.kind == "classification" else None
+        known = self.shares.shape[1] if self.kind in ("classification", "ordinal") else None
         before = (self.kind, known, _rows(self.x), self.y.shape[2:])
         names = ("kind of targets", "number of classes", "shape of an input", "shape of a target")
         for name, one, other in zip(names, here, before):

@@ -72,7 +72,7 @@ def band(
     at = style.original(points, rescale_x)[:, 0]
     ax = style.axes(ax)
     percent = f"{100 * interval:.4g} %"
-    classes = pred.kind == "classification"
+    classes = pred.classes > 0
     if not classes:
         wide = pred.interval(interval, of="y")
         name = style.plain(f"{percent} interval of {y_name}")

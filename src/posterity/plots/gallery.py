@@ -184,7 +184,7 @@ def _chains(posterior: Posterior, rows: Rows | None, names: Names) -> list[Pictu
 def _over_x(posterior: Posterior, rows: Rows, names: Names) -> list[Picture]:
     """Data and predictions over x, where there are one or two inputs and one target."""
     target = posterior.target
-    classes = getattr(target.likelihood, "classes", 0)
+    classes = target.likelihood.classes
     if target.y_shape:
         return []
     if target.inputs.shape == (1,) and classes <= 2:
@@ -226,7 +226,7 @@ def _surfaces(posterior: Posterior, rows: Rows, names: Names, classes: int) -> l
 def _checks(rows: Rows, names: Names, *, by_band: bool) -> list[Picture]:
     """Predictions held against the truth; for real targets over one input a band shows it."""
     pred, y = rows.pred, rows.pred_y
-    if pred.kind == "classification":
+    if pred.classes:
         return [
             Picture("Calibration", f"{CALIBRATION} The {rows.name}.", calibration(pred, y)),
             Picture("Confidence", f"{CONFIDENCE} The {rows.name}.", confidence(pred, y)),

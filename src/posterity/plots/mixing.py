@@ -264,7 +264,7 @@ def _panels(
     watched = watch(posterior.target, kept, x, rows)
     panels, step = [], watched.step
     if watched.predictions is not None:
-        of_classes = hasattr(posterior.target.likelihood, "classes")
+        of_classes = posterior.target.likelihood.classes > 0
         loc, scale = (0.0, 1.0) if of_classes or rescale is None else rescale
         unit = "probability" if of_classes else y_name
         if of_classes and watched.predictions.values.shape[2] == len(rows):

@@ -53,15 +53,14 @@ def probability_surface(
     Raises:
         ValueError: the model has other than two inputs, no classes, or no such class.
     """
-    likelihood = posterior.target.likelihood
-    if likelihood.kind != "classification":
+    number = posterior.target.likelihood.classes
+    if not number:
         raise ValueError("probability_surface: the targets are no classes; use sd_surface.")
-    number = likelihood.classes  # type: ignore[attr-defined]
     if not 0 <= class_index < number:
         raise ValueError(f"class_index: must be one of 0 … {number - 1}, not {class_index!r}.")
 
     def probability(pred: Predictive) -> np.ndarray:
-        return _probability(pred.probs, class_index)
+        return pred.probs[:, class_index]
 
     plane = _Plane(posterior, x, grid, draws, rescale_x)
     ends = [style.tint(style.colour(index), TINT) for index in (1 - class_index, class_index)]
@@ -110,7 +109,7 @@ def sd_surface(
     values = plane.predict(lambda pred: in_units(pred, rescale).sd)
     ax = style.axes(ax, grid=False)
     most, least = float(values.max()), 0.0
-    if posterior.target.likelihood.kind != "classification":
+    if not posterior.target.likelihood.classes:
         least = min(float(values.min()), 0.8 * most)  # noise everywhere would hide the rest
     mesh = plane.colour(ax, values, _sds(), (least, most))
     style.colorbar(ax, mesh, f"sd of {y_name}")
@@ -152,7 +151,7 @@ def epistemic_surface(
     values = plane.predict(lambda pred: np.sqrt(in_units(pred, rescale).epistemic))
     ax = style.axes(ax, grid=False)
     mesh = plane.colour(ax, values, _sds(), (0.0, float(values.max())))
-    classes = getattr(posterior.target.likelihood, "classes", 0)
+    classes = posterior.target.likelihood.classes
     what = f"the mean of {y_name}"
     if classes:
         what = "the probability" if classes == 2 else "the probabilities"
@@ -228,7 +227,7 @@ class _Plane:
         if y is not None:
             targets = np.asarray(y)
             scatter.check_rows(inputs, targets, most_inputs=2)
-            if self._posterior.target.likelihood.kind == "classification":
+            if self._posterior.target.likelihood.classes:
                 scatter.classes(ax, shown, targets, class_names)
             else:
                 first, second = shown.T
@@ -239,13 +238,6 @@ class _Plane:
         ax.set_xlim(self.mesh[0].min(), self.mesh[0].max())
         ax.set_ylim(self.mesh[1].min(), self.mesh[1].max())
         return ax
-
-
-def _probability(probs: np.ndarray, class_index: int) -> np.ndarray:
-    """P(y = k) of every row; Bernoulli's one number is that of class 1."""
-    if probs.ndim == 2:
-        return probs[:, class_index]
-    return probs if class_index == 1 else 1 - probs
 
 
 def _sds() -> Any:

@@ -13,7 +13,7 @@ Rule = Literal["probability", "median", "entropy", "mutual_information"]
 
 
 def by_class(probs: np.ndarray) -> np.ndarray:
-    """Probabilities of all classes (rows, K), where Bernoulli gives P(y = 1) only, (rows,)."""
+    """Probabilities of all classes (rows, K), where two classes have P(y = 1) only, (rows,)."""
     return probs if probs.ndim == 2 else np.stack([1 - probs, probs], 1)
 
 

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.inputs import on_device, padded, row_count, take
-from posterity.likelihoods.classes import AbstractClassLikelihood
 from posterity.model.net_target import Batch, Target
 from posterity.predict.windows import Source, block_of, windows
 
@@ -136,13 +135,14 @@ def _each_draw(function: Callable[[jax.Array], Any], thetas: jax.Array) -> Any:
 
 def _mean_var(target: Target, x: Any) -> Callable[[jax.Array], tuple[Any, Any, Any]]:
     likelihood = target.likelihood
+    classes = likelihood.classes
 
     def evaluate(theta: jax.Array) -> tuple[Any, Any, Any]:
         outputs, unknowns = target.outputs(theta, x)
         mean, var = likelihood.mean_and_var(outputs, unknowns)
         entropy = jnp.zeros(row_count(x), theta.dtype)
-        if isinstance(likelihood, AbstractClassLikelihood):
-            entropy = likelihood.entropy(outputs)
+        if classes:
+            entropy = likelihood.entropy(outputs, unknowns)
         return mean, jnp.broadcast_to(var, mean.shape), entropy
 
     return evaluate
