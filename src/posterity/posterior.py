@@ -42,6 +42,7 @@ class AbstractPosterior:
         distribution: a density such as `Gaussian`, or stored `Draws`, over θ.
         history: what every step reported: `history.elbo`, …
         settings: what was asked: the method, its settings and the seed, as plain data.
+        facts: what was found: learned numbers, seconds, steps made, …, as plain data.
         result: how the run ended, with every warning.
         diagnostics: whether its chains have converged; None of other methods, and of a posterior
             that was looked at before its run had ended. See `diagnose`.
@@ -56,6 +57,7 @@ class AbstractPosterior:
         *,
         history: History | None = None,
         settings: dict[str, Any] | None = None,
+        facts: dict[str, Any] | None = None,
         result: Result | None = None,
         diagnostics: Diagnostics | None = None,
         method: Any = None,
@@ -63,6 +65,7 @@ class AbstractPosterior:
         self.distribution = distribution
         self.history = history or History({})
         self.settings = settings or {}
+        self.facts = facts or {}
         self.result = result or Result(Code.COMPLETED, "Built by hand.")
         self.diagnostics = diagnostics
         self.method = method
@@ -185,7 +188,8 @@ class Posterior(AbstractPosterior):
     Args:
         target: the model as log densities of θ.
         distribution: over θ. These two are enough to predict.
-        parts: history, settings, result, diagnostics and method; see `AbstractPosterior`.
+        reference: training rows, at which it is decided how many draws predictions need.
+        parts: history, settings, facts, result, diagnostics, method; see `AbstractPosterior`.
 
     >>> import jax.numpy as jnp, posterity as po
     >>> from posterity.distributions.normal import Gaussian
@@ -199,19 +203,51 @@ class Posterior(AbstractPosterior):
 
     target: Target
 
-    def __init__(self, target: Target, distribution: AbstractDistribution, **parts: Any) -> None:
+    def __init__(
+        self,
+        target: Target,
+        distribution: AbstractDistribution,
+        *,
+        reference: Any = None,
+        **parts: Any,
+    ) -> None:
         super().__init__(distribution, **parts)
         self.target = target
+        self._reference = reference
 
-    def predict(self, x: Any, *, draws: int | None = None, seed: int = 0) -> Predictive:
+    @property
+    def predictive_draws(self) -> int:
+        """How many draws predictions are made of: decided once, and a fact from then on.
+
+        As many as give predictive means at training rows to 3.2 % of the predictive sd; see
+        `posterity.predict.enough.draws_needed`. 1,000, or all that are stored, where no training
+        rows are known.
+        """
+        if "predictive_draws" not in self.facts:
+            self.facts["predictive_draws"] = self._draws_needed()
+        return int(self.facts["predictive_draws"])
+
+    def _draws_needed(self) -> int:
+        if self._reference is None:
+            return self.distribution.stored or DRAWS
+        from posterity.predict.enough import draws_needed
+
+        found = self.diagnostics and self.diagnostics.predictions
+        effective = found.ess_bulk if found and np.isfinite(found.ess_bulk) else None
+        return draws_needed(self.target, self.distribution, self._reference, effective)
+
+    def predict(
+        self, x: Any, *, draws: int | None = None, seed: int = 0, progress: bool | None = None
+    ) -> Predictive:
         """The predictive distribution at new inputs.
 
             p(y | x, data) = ∫ p(y | x, θ) q(θ) dθ ≈ (1/S) Σₛ p(y | x, θₛ)
 
         Args:
             x: inputs (rows, ...), as in `fit`.
-            draws: S; None for 1,000, or for all stored draws of a sampler.
+            draws: S; None for `predictive_draws`, which depends on the posterior alone.
             seed: the draws' random seed.
+            progress: show a bar; None shows one on a terminal once it takes a second.
 
         Returns:
             A `Predictive` with mean, sd, probabilities, labels, quantiles and the split of the
@@ -221,11 +257,12 @@ class Posterior(AbstractPosterior):
             ValueError: `x` is not finite, or its rows have another shape than in `fit`.
             TypeError: the model is a NumPyro program; see `replicate`.
         """
-        if draws is None:
-            draws = self.distribution.stored or DRAWS
+        from posterity.predict.bar import progress as showing
         from posterity.predict.predictive import predict
 
-        return predict(self.target, self.distribution, x, draws, seed)
+        draws = self.predictive_draws if draws is None else draws
+        with showing(progress):
+            return predict(self.target, self.distribution, x, draws, seed)
 
     def update(
         self,
@@ -348,8 +385,7 @@ class Posterior(AbstractPosterior):
             )
         from posterity.predict.remember import remembered
 
-        draws = self.distribution.stored or DRAWS
-        return remembered(self.target, self.distribution, remember, draws)
+        return remembered(self.target, self.distribution, remember, self.predictive_draws)
 
     def diagnose(self, x: Any) -> Diagnostics:
         """Whether the chains agree in what they predict at inputs of your own.

@@ -5,7 +5,7 @@ Draws in a file pass by in windows: the same folds, from one window of draws to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,7 +15,8 @@ import numpy as np
 
 from posterity.inputs import on_device, padded, row_count, take
 from posterity.model.net_target import Batch, Target
-from posterity.predict.windows import Source, block_of, windows
+from posterity.predict.bar import Bar
+from posterity.predict.windows import Source, block_of, shorter, windows
 
 ROWS = 2_048  # rows per compiled call; more are done call by call
 
@@ -35,12 +36,15 @@ class Moments(NamedTuple):
     entropy: jax.Array
 
 
-def by_rows(function: Callable[..., Any], source: Source, *rows: Any, each: int = 1) -> Any:
+def by_rows(
+    function: Callable[..., Any], source: Source, *rows: Any, each: int = 1, folds: bool = True
+) -> Any:
     """`function(source, carry, *rows)` over chunks of rows, joined along the first axis.
 
     Args:
         function: continues a fold from `carry`, or begins it from None.
         rows: inputs and other arrays with an axis of rows. each: evaluations per row.
+        folds: whether `function` may be given the draws in parts.
     """
     total = row_count(rows)
     size = min(total, ROWS)
@@ -48,17 +52,25 @@ def by_rows(function: Callable[..., Any], source: Source, *rows: Any, each: int 
     for start in range(0, total, size):
         chunks.append(padded(take(rows, slice(start, start + size)), size))
     parts: list[Any] = [None] * len(chunks)
-    for window in windows(source, size * each):
-        # The next window is read while this one is computed, but no further ahead.
+    with Bar("predict", int(source.draws)) as bar:
+        for window in _parts(source, size * each) if folds else (source,):
+            # The next window is read while this one is computed, but no further ahead.
+            jax.block_until_ready(parts)
+            bar.update(int(window.start))
+            # Not fetched: the next chunk is dispatched while this one is computed.
+            parts = [function(window, part, *on_device(c)) for part, c in zip(parts, chunks)]
         jax.block_until_ready(parts)
-        # Not fetched: the next chunk is dispatched while this one is computed.
-        parts = [function(window, part, *on_device(chunk)) for part, chunk in zip(parts, chunks)]
     short = len(chunks) * size - total
     fetched = [jax.tree.map(np.asarray, part) for part in parts]
     fetched[-1] = jax.tree.map(lambda leaf: leaf[: size - short], fetched[-1])
     if len(fetched) == 1:
         return fetched[0]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *fetched)
+
+
+def _parts(source: Source, evaluations: int) -> Iterator[Source]:
+    for window in windows(source, evaluations):
+        yield from shorter(window, evaluations)
 
 
 def moments(source: Source, x: Any) -> Any:
@@ -83,7 +95,7 @@ def raw(source: Source, x: Any, of_y: bool) -> np.ndarray:
         def some(source: Source, carry: Any, x: Any, numbers: Any = numbers) -> jax.Array:
             return raw_rows(source, x, numbers)
 
-        found.append(np.moveaxis(by_rows(some, window, x), 0, 1))
+        found.append(np.moveaxis(by_rows(some, window, x, folds=False), 0, 1))
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
