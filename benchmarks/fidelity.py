@@ -96,7 +96,7 @@ def surface(posterior: po.Posterior, test: tuple[np.ndarray, np.ndarray]) -> Sur
     """What a posterior predicts, by all its draws."""
     draws = posterior.distribution.stored or DRAWS
     pred = posterior.predict(grid(50), draws=draws)
-    nll = po.metrics.nll(posterior.predict(test[0], draws=draws), test[1])
+    nll = po.metrics.nll(test[1], posterior.predict(test[0], draws=draws))
     return Surface(np.asarray(pred.probs[:, 1]), np.sqrt(pred.epistemic), nll)
 
 

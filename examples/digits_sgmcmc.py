@@ -41,7 +41,7 @@ def main() -> None:
     )
     posterior = po.fit(model, (x_train, y_train), method, seed=0)
     predictive = posterior.predict(x_test)
-    scores = po.metrics.score(predictive, y_test)
+    scores = po.metrics.score(y_test, predictive)
     seconds = posterior.settings["seconds"]
     print(f"{name}: {method.total_steps:,} steps in {seconds / 60:.1f} min")
     print(

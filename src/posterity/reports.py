@@ -141,7 +141,7 @@ def _metrics(train: Rows | None, test: Rows | None) -> dict[str, Any] | None:
     sets = [rows for rows in (test, train) if rows]
     if not sets:
         return None
-    scores = [metrics.score(rows.pred, rows.pred_y) for rows in sets]
+    scores = [metrics.score(rows.pred_y, rows.pred) for rows in sets]
     lines = [
         (*METRICS.get(name, (name, "")), [_number(score[name]) for score in scores])
         for name in scores[0]

@@ -205,7 +205,7 @@ def test_a_net_learns_a_gap_and_does_not_forget_its_sides(method: Any, seed: int
     second = first.update(gap, remember=sides[0][::12], seed=seed, progress=False)
 
     def rmse(posterior: po.Posterior, rows: Any) -> float:
-        return float(po.metrics.rmse(posterior.predict(rows[0]), rows[1]))
+        return float(po.metrics.rmse(rows[1], posterior.predict(rows[0])))
 
     assert rmse(second, sides) < 1.1 * rmse(first, sides)
     assert rmse(second, gap) < 0.5 * rmse(first, gap)

@@ -73,7 +73,7 @@ def digits(
     pred = posterior.predict(x_test, draws=DRAWS)
     answer = {
         "result": posterior.result.to_json(),
-        "test": metrics.score(pred, y_test),
+        "test": metrics.score(y_test, pred),
         "looks": looks,
         "refusal": refusal(posterior, pred, x_test, seed),
         "fit_seconds": posterior.settings["seconds"],
@@ -95,8 +95,8 @@ def _look(posterior: Posterior, x: np.ndarray, y: np.ndarray, out: Path) -> dict
     figure.savefig(out / f"step-{step:05d}-predictions.png", dpi=80)
     return {
         "steps": step,
-        "nats": metrics.nll(pred, y),
-        "accuracy": metrics.accuracy(pred, y),
+        "nats": metrics.nll(y, pred),
+        "accuracy": metrics.accuracy(y, pred),
     }
 
 

@@ -247,7 +247,7 @@ def _scores(posterior: Posterior, preprocessing: Preprocessing, rows: Rows) -> d
     x, y = rows
     output = preprocessing.output
     pred = in_units(posterior.predict(x), output)
-    return metrics.score(pred, y if output is None else output.inverse(y))
+    return metrics.score(y if output is None else output.inverse(y), pred)
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
