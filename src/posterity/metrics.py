@@ -172,7 +172,7 @@ def _scores(given: Any, name: str) -> np.ndarray:
     return scores
 
 
-def _targets(predicted: np.ndarray, y: Any) -> np.ndarray:
+def _targets(y: Any, predicted: np.ndarray) -> np.ndarray:
     """Targets of the very shape of what is predicted: another would be broadcast in silence."""
     y = np.asarray(y, float)
     if y.shape != predicted.shape:
