@@ -127,7 +127,7 @@ def test_no_pickle_and_no_eval() -> None:
 
 def test_only_target_scales_batches() -> None:
     """`rows / batch` and the KL weight stand in model/target.py, and nowhere else."""
-    scaled = re.compile(r"kl_weight|rows\s*/\s*|/\s*batch_size|n_data")
+    scaled = re.compile(r"[*/] *\w*\.?kl_weight|rows\s*/\s*|/\s*batch_size|n_data")
     # These two need curvature in units of the likelihood, and so divide by the KL's weight.
     curvature = {"ivon.py", "dadvi.py"}
     folders = ("methods", "run", "priors", "likelihoods")

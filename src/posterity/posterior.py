@@ -40,11 +40,13 @@ class Posterior:
         target: the model as densities of θ: a `Target`, or the `ProgramTarget` of a program.
         distribution: a density such as `Gaussian`, or stored `Draws`, over flat unconstrained θ.
         history: what every step reported: `history.elbo`, …
-        settings: the method, its settings and the seed, as plain data.
+        settings: what was asked: the method, its settings and the seed, as plain data.
         result: how the run ended, with every warning.
         diagnostics: whether its chains have converged, at training rows; None of other methods, and
             of a posterior that was looked at before its run had ended. See `diagnose`.
         method: what fitted it; None of a posterior from a file.
+        facts: what was found beside the distribution, as plain data: ``steps_made``, ``seconds``,
+            ``learned`` numbers, the ``estimators`` that weights got, ``step_size``, …
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Posterior:
         result: Result,
         diagnostics: Diagnostics | None = None,
         method: AbstractMethod | None = None,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         # Typed as a net's, which most uses need; that of a program refuses them in a sentence.
         self.target = cast(Target, target)
@@ -65,11 +68,12 @@ class Posterior:
         self.result = result
         self.diagnostics = diagnostics
         self.method = method
+        self.facts = {} if facts is None else facts
 
     @property
     def learned(self) -> dict[str, float]:
         """The values found for numbers marked `po.learned`, by name."""
-        return dict(self.settings.get("learned", {}))
+        return dict(self.facts.get("learned", {}))
 
     def sample(self, seed: Seed, n: int) -> jax.Array:
         """`n` draws of flat unconstrained θ.
@@ -245,14 +249,15 @@ class Posterior:
         With `remember`, what is kept is what the posterior predicts at these inputs, each of which
         stands for w rows of the old data:
 
-            log p(θ) = log p₀(θ) + Σᵢ wᵢ E log p(y | xᵢ, θ) + a constant
-            wᵢ = min( N / m, aleatoric variance / epistemic variance at xᵢ )
+            log p(θ) = 1/T log p₀(θ) + Σᵢ wᵢ E log p(y | xᵢ, θ) + a constant
+            wᵢ = min( N / (κ T m), aleatoric variance / epistemic variance at xᵢ )
 
-        with the first prior p₀, the N rows seen so far (divided by a temperature), and y of the
-        predicted mean and aleatoric variance. So it says nothing where nothing was known. It
-        departs from Bayes' rule by two approximations: the old rows are replaced by equally many
-        that lie where they were expected, which counts the first prior in them a second time; and
-        rows between remembered inputs are not told apart from those at them.
+        with the first prior p₀, the N rows seen so far, m inputs, the weight κ of the KL and the
+        temperature T (1 unless they were set), and y of the predicted mean and aleatoric variance.
+        So it says nothing where nothing was known. It departs from Bayes' rule by two
+        approximations: the old rows are replaced by equally many that lie where they were expected,
+        which counts the first prior in them a second time; and rows between remembered inputs are
+        not told apart from those at them.
 
         Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal"; Titsias et al. 2020,
         "Functional regularisation for continual learning".

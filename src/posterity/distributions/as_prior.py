@@ -71,7 +71,7 @@ def density_of(posterior: Posterior, correlations: Correlations | None) -> Abstr
 
 def _refuse_point(posterior: Posterior) -> None:
     given = posterior.distribution
-    if isinstance(given, AbstractDraws) and given.stored == 1:
+    if isinstance(given, AbstractDraws) and given.shape[1] == 1:
         raise ValueError(
             f"as_prior: {posterior.settings.get('method')} found a point, which does not say how "
             "sure it is. Fit with a method that finds a distribution, such as po.ADVI."

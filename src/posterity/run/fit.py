@@ -98,6 +98,7 @@ def fit(
     with paused_collection():
         target, batches = _prepare(model, data, method)
         _refuse_unlearned(method, target)
+        method.check(target)
         ahead = Ahead(method, target, batches)
         keys, thetas = start_points(
             init, target, seed, range(method.chains), method.start_count(target)
@@ -160,7 +161,8 @@ def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> 
     if isinstance(model, ProgramModel):
         _refuse_net_settings(method)
         arguments = as_arguments(data)
-        return ProgramTarget.build(model, arguments, method.temperature), arguments
+        weights = method.kl_weight, method.temperature
+        return ProgramTarget.build(model, arguments, *weights), arguments
     batches = as_batches(
         data,
         model.likelihood,
@@ -170,7 +172,8 @@ def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> 
     )
     row = jax.eval_shape(lambda: batches.full)
     shapes = row.x.shape[1:], row.y.shape[1:]
-    return Target.build(model, *shapes, batches.rows, method.temperature), batches
+    weights = method.kl_weight, method.temperature
+    return Target.build(model, *shapes, batches.rows, *weights), batches
 
 
 def _refuse_net_settings(method: AbstractMethod) -> None:

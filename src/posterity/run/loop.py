@@ -149,7 +149,7 @@ def compiled_for(method: AbstractMethod, target: AbstractTarget) -> Any:
     """
     if not isinstance(target, Target) or target.convolves:
         return thorough
-    rows = method.batch_size or target.rows
+    rows = method.batch_size or int(target.rows)
     rows += sum(len(part.prior.x) for part in target.recollections)
     each = rows * target.size * method.evaluations + STEP
     return brief if method.total_steps * each < LITTLE else thorough

@@ -49,19 +49,20 @@ def run(
     watcher.start(method.total_steps)
     try:
         with Interrupt() as interrupt:
-            review = method.review(target, states, stretches, None)
+            # Methods get arrays on the host.
+            review = method.review(target, jax.device_get(states), stretches, None)
             if ahead:
                 ahead.wait()
             while review.steps > 0 and not interrupt.asked:
                 memory = review.memory
-                # Two arguments must not be one buffer, as both are given away.
-                loop = loop._replace(state=review.state, good=jax.device_get(review.state))
+                loop = loop._replace(state=review.state, good=review.state)
                 loop, stretch = runner.stretch(loop, review, interrupt, stretches)
                 stretches.append(stretch)
+                state = jax.device_get(loop.state)
                 if interrupt.asked or runner.lost or runner.told:
-                    review = Review(loop.state, 0, memory)
+                    review = Review(state, 0, memory)
                 else:
-                    review = method.review(target, [loop.state], stretches, memory)
+                    review = method.review(target, [state], stretches, memory)
     finally:
         watcher.stop()
     memory = review.memory if review.memory is not None else memory

@@ -29,8 +29,9 @@ from posterity.posterior import Posterior
 from posterity.storage.encode import CannotEncodeError, decode_model, encode_model
 from posterity.storage.pack import pack, unpack
 from posterity.storage.tensors import Tensor, digest, mapped, write
+from posterity.storage.version_1 import upgraded
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".safetensors"
 HISTORY = "history."
 DRAWS = "theta"  # the array of stored draws
@@ -64,9 +65,12 @@ def save(posterior: Posterior, path: Path) -> Path:
         "prior_density": prior,
         "model": _describe(target),
         "parameters": [[p.path, list(p.shape)] for p in target.parameters],
-        "rows": target.rows,
+        "rows": int(target.rows),
+        "kl_weight": float(target.kl_weight),
+        "temperature": float(target.temperature),
         **{name: list(getattr(target, name)) for name in shapes},
         "settings": posterior.settings,
+        "facts": posterior.facts,
         "result": posterior.result.to_json(),
         "diagnostics": posterior.diagnostics and posterior.diagnostics.to_json(),
     }
@@ -114,10 +118,12 @@ def load(
     text, tensors = _read(path)
     try:
         description = json.loads(text)
-        if description["format"] != FORMAT:
+        if description["format"] not in (1, FORMAT):
             raise PosteriorFileError(
                 f"{path}: written in format {description['format']}, this version reads {FORMAT}."
             )
+        if description["format"] == 1:
+            description = upgraded(description)
         return _rebuild(path, description, tensors, model, data)
     except PosteriorFileError:
         raise
@@ -195,6 +201,7 @@ def _rebuild(
         Diagnostics.from_json(diagnostics)
         if (diagnostics := description.get("diagnostics"))
         else None,
+        facts=description["facts"],
     )
 
 
@@ -221,15 +228,18 @@ def _target(
             f"{path}: it holds {kinds[program]} posterior, but the model given is "
             f"{kinds[not program]}."
         )
-    temperature = float(description["settings"].get("temperature", 1.0))
-    if not 0 < temperature < math.inf:
+    kl_weight, temperature = (float(description[name]) for name in ("kl_weight", "temperature"))
+    if not 0 < kl_weight < math.inf:
+        raise PosteriorFileError(f"{path}: its weight of the KL is {kl_weight}.")
+    if not 0 <= temperature < math.inf:  # 0 is that of an optimum
         raise PosteriorFileError(f"{path}: its temperature is {temperature}.")
+    weights = kl_weight, temperature
     if not isinstance(model, ProgramModel):
         x_shape, y_shape = (tuple(description[name]) for name in ("x_shape", "y_shape"))
-        return Target.build(model, x_shape, y_shape, int(description["rows"]), temperature)
+        return Target.build(model, x_shape, y_shape, int(description["rows"]), *weights)
     try:
         arguments = as_arguments(() if data is None else data)
-        return ProgramTarget.build(model, arguments, temperature)
+        return ProgramTarget.build(model, arguments, *weights)
     except (TypeError, ValueError) as error:
         raise PosteriorFileError(
             f"{path}: {error} Give the data that were fitted: po.load(path, model=model, "

@@ -209,7 +209,7 @@ def test_linear_response_is_refused_for_a_large_model() -> None:
         ({"draws": 31}, "draws come in pairs"),
         ({"draws": 0}, "draws must be a whole number from 1"),
         ({"tolerance": 0.0}, "tolerance must be positive"),
-        ({"init_sd": -1.0}, "init_sd must be positive"),
+        ({"init_scale": -1.0}, "init_sd must be positive"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

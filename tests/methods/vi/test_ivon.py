@@ -173,7 +173,7 @@ def test_the_start_of_the_hessian_does_not_matter() -> None:
 def test_several_starts_share_the_first_half_and_the_best_goes_on() -> None:
     method = IVON(steps=800, starts=4)
     posterior = fit(method)
-    assert posterior.settings["steps_made"] == 800
+    assert posterior.facts["steps_made"] == 800
     assert posterior.history.elbo.shape == (100 + 400,)
     assert IVON(steps=3).start_count(posterior.target) == 1
 

@@ -121,10 +121,10 @@ class ParallelTempering(AbstractSampler):
         if not done:
             starts = [states[number % len(states)] for number in range(self.temperatures)]
             ordered = [start.place.theta[:, -1] for start in (starts[-1], *starts[::-1])]
-            theta = jnp.stack(ordered, axis=1)
-            state = state._replace(place=state.place._replace(theta=theta))
-            # A copy, as the buffers of a state are given away, each once.
-            state = state._replace(descent=state.descent._replace(theta=jnp.copy(theta)))
+            theta = np.stack(ordered, axis=1)
+            state = state._replace(
+                place=state.place._replace(theta=theta), descent=state.descent._replace(theta=theta)
+            )
         return Review(state, 0 if done else self.total_steps)
 
     def step(
@@ -213,6 +213,14 @@ class ParallelTempering(AbstractSampler):
     def theta(self, state: TemperingState) -> jax.Array:
         """The state at β = 1."""
         return state.place.theta[-1]
+
+    def facts(self, state: TemperingState) -> dict[str, Any]:
+        """The log evidence, of all chains together, and each one's inverse temperatures.
+
+        log Z = Σ over pairs of log Σ_chains of the one weights − log Σ_chains of the others
+        """
+        summed = np.logaddexp.reduce(state.bridges.astype(np.float64), axis=0)
+        return {"log_evidence": np.sum(summed[0] - summed[1]), "betas": state.heat.betas}
 
     def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
         """A sentence where too few states have come all the way from the prior."""
