@@ -135,3 +135,11 @@ def test_only_target_scales_batches() -> None:
         if path.name in curvature:
             continue
         assert not scaled.search(path.read_text()), path
+
+
+def test_only_run_places_arrays_and_fetches_them() -> None:
+    """Methods and targets get arrays where they are; only `run/` knows of devices."""
+    places = re.compile(r"device_put|device_get")
+    for folder in ("methods", "model"):
+        for path in (SOURCE / folder).rglob("*.py"):
+            assert not places.search(path.read_text()), path

@@ -56,6 +56,7 @@ class MAP(AbstractMethod):
 
     traced = ("steps",)
     figure = "log_joint"
+    in_step = True
 
     def __post_init__(self) -> None:
         check_counts("MAP", steps=self.steps, chains=self.chains)

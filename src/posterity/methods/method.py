@@ -95,6 +95,8 @@ class AbstractMethod(ABC):
         note: a sentence on how the run was made that its result should carry.
         apart: whether chains run in threads of their own on a CPU: where steps differ in length,
             chains in step would wait for each other; small nets gain from the cores anyway.
+        in_step: whether chains of one loop end as runs of their own would, at `theta` of their
+            states: where it is a start for another method, its fits are then one loop.
         chains, warmup, thin: how many chains; steps before the first kept draw; steps per draw.
             The chains of an optimiser are several modes: its result is their mixture.
         batch_size: rows per step, or None for all.
@@ -110,6 +112,7 @@ class AbstractMethod(ABC):
     sure: bool = False
     apart: bool = False
     learns: bool = False
+    in_step: bool = False
     temperature: float = 1.0
     kl_weight: float = 1.0
     batch_size: int | None = None

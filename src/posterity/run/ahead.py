@@ -15,7 +15,7 @@ from posterity.data.batches import Batches
 from posterity.dtypes import float_dtype
 from posterity.methods.method import AbstractMethod
 from posterity.model.net_target import Target
-from posterity.run.loop import Loop, compiled_for, fixed_for, prepare
+from posterity.run.loop import Fixed, Loop, compiled_for, fixed_for, prepare
 from posterity.run.runner import runs_apart
 from posterity.run.threads import split
 
@@ -41,7 +41,7 @@ class Ahead:
         if loop in _known:
             return
         _known.add(loop)
-        blank, count = _blank(method, target, batches), np.asarray(0, np.int32)
+        blank, count = _blank(method, fixed), np.asarray(0, np.int32)
         with warnings.catch_warnings():
             # As when the loop is called: that of a number there is no use for is no news.
             warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
@@ -67,14 +67,14 @@ def _fingerprint(fixed: Any) -> int:
     return hash((tree, tuple(kinds)))
 
 
-def _blank(method: AbstractMethod, target: Target, batches: Batches) -> Loop:
+def _blank(method: AbstractMethod, fixed: Fixed) -> Loop:
     """What the first dispatch of the run takes, in shapes and types."""
     chains = method.chains
     data = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
     zeros: Any = np.zeros((chains, *data.shape), data.dtype)
     keys = jax.random.wrap_key_data(zeros)
-    starts = (method.start_count(target), chains, target.size)
+    starts = (method.start_count(fixed.target), chains, fixed.target.size)
     thetas = jax.ShapeDtypeStruct(starts, float_dtype())
-    loop, _ = eqx.filter_eval_shape(prepare.__wrapped__, method, target, batches, keys, thetas)
+    loop, _ = eqx.filter_eval_shape(prepare.__wrapped__, fixed, keys, thetas)
     rest = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), loop[1:])
-    return split(Loop(keys, *rest), runs_apart(method))[0].loop
+    return split(Loop(keys, *rest), runs_apart(method, fixed.target))[0].loop

@@ -17,7 +17,7 @@ from posterity.model.net_target import Target
 from posterity.run.ahead import Ahead
 from posterity.run.draw_store import Keeping, keeping
 from posterity.run.interrupt import Interrupt
-from posterity.run.loop import prepare
+from posterity.run.loop import fixed_for, prepare
 from posterity.run.runner import Runner
 from posterity.run.watching import Finished, Peek, Watcher
 
@@ -40,12 +40,13 @@ def run(
             it goes. peek: looks on. kept: room for the draws; None for memory. ahead: the loop,
             being compiled; None to compile it at the first dispatch.
     """
+    fixed = fixed_for(method, target, batches)
     with paused_collection():
-        loop, states = prepare(method, target, batches, keys, thetas)
+        loop, states = prepare(fixed._replace(room=0), keys, thetas)
     stretches: list[Stretch] = []
     memory: Any = None
     kept = kept or keeping(method, target.size, False)
-    runner = Runner(method, target, batches, watcher, peek, kept)
+    runner = Runner(method, fixed, watcher, peek, kept)
     watcher.start(method.total_steps)
     try:
         with Interrupt() as interrupt:

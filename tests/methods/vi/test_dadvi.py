@@ -175,7 +175,7 @@ def test_no_linear_response_without_an_optimum_is_told() -> None:
 
 
 def test_a_slow_run_is_told() -> None:
-    info = {name: np.zeros(2) for name in ("elbo", "fresh_elbo", "gradient_norm")}
+    info = {name: np.zeros((1, 2)) for name in ("elbo", "fresh_elbo", "gradient_norm")}
     target = Target.build(ORACLE.model, (3,), (), 40)
     (sentence,) = DADVI().advice(target, info, Progress(converged=True, seconds=12.0))
     assert "took 12 seconds" in sentence

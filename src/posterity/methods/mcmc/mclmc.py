@@ -62,6 +62,8 @@ class MCLMC(AbstractSampler):
     thin: int = 10
     energy_var: float = 5e-4
 
+    traced = ("warmup", "draws", "energy_var")
+
     figure = "log_joint"
     also = ("step_size", "length")
     apart = True

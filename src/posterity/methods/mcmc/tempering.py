@@ -78,6 +78,7 @@ class ParallelTempering(AbstractSampler):
     thin: int = 20
     target_acceptance: float = 0.8
 
+    traced = ("leapfrogs", "warmup", "draws", "target_acceptance")
     figure = "log_joint"
     also = ("restarts", "swap_rate", "acceptance_rate")
     apart = True
@@ -145,7 +146,7 @@ class ParallelTempering(AbstractSampler):
         def density(theta: jax.Array) -> tuple[jax.Array, jax.Array]:
             return jax.value_and_grad(lambda theta: target.log_joint(theta, batch))(theta)
 
-        share = state.at / max(self._descents, 1)
+        share = state.at / jnp.maximum(self._descents, 1)
         found, log_joint = descended(density, state.descent, share, self.leapfrogs)
         place = state.place._replace(theta=found.theta)
         zero, none = jnp.zeros((), log_joint.dtype), jnp.zeros((), jnp.int32)

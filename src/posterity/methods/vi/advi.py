@@ -156,8 +156,8 @@ class ADVI(AbstractMethod):
             return
         if target.slots:
             raise ValueError(
-                f"ADVI: chains={self.chains} would each learn a {target.slots[0].name} of their "
-                "own, and a posterior has one. Take chains=1, or give it a prior distribution."
+                f"ADVI: chains={self.chains} would each learn {target.slots[0].name} for itself, "
+                "and a posterior has one value. Take chains=1, or give it a prior distribution."
             )
         if not family.closed:
             raise ValueError(
