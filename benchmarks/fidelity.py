@@ -104,7 +104,7 @@ def compare(posterior: po.Posterior, method: Any, seen: Surface, truth: Surface)
     """One fit against the reference."""
     off = np.abs(seen.probs - truth.probs)
     sd = float(np.abs(seen.sd - truth.sd).mean())
-    seconds = float(posterior.settings["seconds"])
+    seconds = float(posterior.facts["seconds"])
     millions = gradients(posterior, method) / 1e6
     return Found(rhat(posterior), off.mean(), off.max(), sd, seen.nll, millions, seconds)
 
@@ -123,7 +123,7 @@ def gradients(posterior: po.Posterior, method: Any) -> float:
         return rows * float(posterior.history.leapfrogs.sum())
     if posterior.distribution.stored:
         return BATCH * method.total_steps * method.chains
-    return rows * posterior.settings["steps_made"] * method.draws
+    return rows * posterior.facts["steps_made"] * method.draws
 
 
 def line(name: str, found: list[Found]) -> str:

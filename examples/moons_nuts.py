@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         posterior = po.fit(model, (x_train, y_train), method, seed=0)
         posteriors[name] = posterior
         scores = po.metrics.score(y_test, posterior.predict(x_test))
-        print(f"{name}: {posterior.settings['seconds']:.1f} s. {posterior.result}")
+        print(f"{name}: {posterior.facts['seconds']:.1f} s. {posterior.result}")
         print("  test: " + ", ".join(f"{metric} {value:.3f}" for metric, value in scores.items()))
 
     ticks = np.linspace(-EDGE, EDGE, SIDE)

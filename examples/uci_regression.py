@@ -33,7 +33,7 @@ def main() -> None:
         pred = pred.rescaled(float(output.loc), float(output.scale))
         scores = po.metrics.score(y_test, pred)
         figures = ", ".join(f"{metric} {value:.3f}" for metric, value in scores.items())
-        print(f"{name}: {figures}; {posterior.settings['seconds']:.0f} s. {posterior.result}")
+        print(f"{name}: {figures}; {posterior.facts['seconds']:.0f} s. {posterior.result}")
 
 
 if __name__ == "__main__":

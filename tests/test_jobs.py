@@ -116,7 +116,7 @@ def test_the_waves_band_is_wider_outside_the_data(prior: str, seed: int) -> None
     net = po.nets.MLP(1, [20, 20], 1, activation=jax.nn.relu)
     model = po.Model(net, WAVE_PRIORS[prior](), po.likelihoods.Normal(scale=1.0))
     method = po.ADVI(
-        steps=1_500, optimizer=optax.adam(0.03), estimator="local", init_sd=0.7, stop=False
+        steps=1_500, optimizer=optax.adam(0.03), estimator="local", init_scale=0.7, stop=False
     )
     data = (x, truth + rng.normal(size=32))
     posterior = po.fit(model, data, method, seed=seed, progress=False)

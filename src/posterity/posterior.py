@@ -42,7 +42,8 @@ class AbstractPosterior:
         distribution: a density such as `Gaussian`, or stored `Draws`, over θ.
         history: what every step reported: `history.elbo`, …
         settings: what was asked: the method, its settings and the seed, as plain data.
-        facts: what was found: learned numbers, seconds, steps made, …, as plain data.
+        facts: what was found beside the distribution, as plain data: ``steps_made``, ``seconds``,
+            ``learned`` numbers, the ``estimators`` that weights got, ``step_size``, …
         result: how the run ended, with every warning.
         diagnostics: whether its chains have converged; None of other methods, and of a posterior
             that was looked at before its run had ended. See `diagnose`.
@@ -69,11 +70,12 @@ class AbstractPosterior:
         self.result = result or Result(Code.COMPLETED, "Built by hand.")
         self.diagnostics = diagnostics
         self.method = method
+        self.facts = {} if facts is None else facts
 
     @property
     def learned(self) -> dict[str, float]:
         """The values found for numbers marked `po.learned`, by name."""
-        return dict(self.settings.get("learned", {}))
+        return dict(self.facts.get("learned", {}))
 
     def sample(self, draws: int | None = None, *, seed: Seed = 0) -> jax.Array | np.ndarray:
         """Draws of flat unconstrained θ.
@@ -336,14 +338,15 @@ class Posterior(AbstractPosterior):
         With `remember`, what is kept is what the posterior predicts at these inputs, each of which
         stands for w rows of the old data:
 
-            log p(θ) = log p₀(θ) + Σᵢ wᵢ E log p(y | xᵢ, θ) + a constant
-            wᵢ = min( N / m, aleatoric variance / epistemic variance at xᵢ )
+            log p(θ) = 1/T log p₀(θ) + Σᵢ wᵢ E log p(y | xᵢ, θ) + a constant
+            wᵢ = min( N / (κ T m), aleatoric variance / epistemic variance at xᵢ )
 
-        with the first prior p₀, the N rows seen so far (divided by a temperature), and y of the
-        predicted mean and aleatoric variance. So it says nothing where nothing was known. It
-        departs from Bayes' rule by two approximations: the old rows are replaced by equally many
-        that lie where they were expected, which counts the first prior in them a second time; and
-        rows between remembered inputs are not told apart from those at them.
+        with the first prior p₀, the N rows seen so far, m inputs, the weight κ of the KL and the
+        temperature T (1 unless they were set), and y of the predicted mean and aleatoric variance.
+        So it says nothing where nothing was known. It departs from Bayes' rule by two
+        approximations: the old rows are replaced by equally many that lie where they were expected,
+        which counts the first prior in them a second time; and rows between remembered inputs are
+        not told apart from those at them.
 
         Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal"; Titsias et al. 2020,
         "Functional regularisation for continual learning".

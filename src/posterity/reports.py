@@ -110,6 +110,7 @@ def report(
             *(_section(heading, content) for heading, content in (extra or {}).items()),
             *_chains(posterior),
             _section("Settings", _settings(posterior.settings)),
+            *([_section("Found", _settings(posterior.facts))] if posterior.facts else []),
             _section("Model", _model(posterior)),
             _section("Priors", _priors(posterior)),
             _section("Parameters", _parameters(posterior), PARAMETERS_NOTE),
@@ -209,14 +210,14 @@ def _chains(posterior: Posterior) -> list[_Section]:
 
 
 def _facts(posterior: Posterior) -> list[str]:
-    settings, target = posterior.settings, posterior.target
+    found, target = posterior.facts, posterior.target
     facts = [
-        str(settings["method"]),
+        str(posterior.settings["method"]),
         f"{target.size:,} parameters",
         f"{target.rows:,} rows",
-        f"{settings.get('steps_made', 0):,} steps",
+        f"{found.get('steps_made', 0):,} steps",
     ]
-    return [*facts, f"{settings['seconds']:.3g} s"] if "seconds" in settings else facts
+    return [*facts, f"{found['seconds']:.3g} s"] if "seconds" in found else facts
 
 
 def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:

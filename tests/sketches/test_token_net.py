@@ -79,7 +79,7 @@ def test_other_methods_predict_alike(method: Any, apart: float) -> None:
     posterior = fit(method)
     assert np.abs(posterior.predict(NEW).probs - by_quadrature(X, Y)[0]).max() < apart
     if getattr(method, "estimator", "shared") == "flipout":
-        found = posterior.settings["estimators"]
+        found = posterior.facts["estimators"]
         assert found == {"embedding": "shared", "weight": "flipout"}
 
 

@@ -63,7 +63,7 @@ def test_other_methods_predict_alike(method: Any, apart: float) -> None:
     posterior = fit(method)
     assert np.abs(posterior.predict(NEW).mean - exact(X, Y)[0]).max() < apart
     if getattr(method, "estimator", "shared") == "flipout":
-        found = posterior.settings["estimators"]
+        found = posterior.facts["estimators"]
         assert found.pop("second.bias") == "shared"
         assert found == {"first.weight": "flipout", "second.weight": "flipout"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -25,6 +27,7 @@ from numpyro.distributions.transforms import (
 import posterity as po
 from handmade import draws_of, gaussian_of, linear, posterior_of
 from posterity.model.net_target import Target
+from posterity.storage import file
 from posterity.storage.encode import (
     ACTIVATIONS,
     CannotEncodeError,
@@ -53,9 +56,10 @@ def contents(posterior: po.Posterior, x: np.ndarray) -> dict[str, Any]:
         "arrays": [bits(leaf) for leaf in jax.tree.leaves(posterior.distribution)],
         "history": {name: bits(values) for name, values in posterior.history.fields.items()},
         "settings": posterior.settings,
+        "facts": posterior.facts,
         "result": posterior.result,
-        "target": (target.parameters, target.rows, target.inputs, target.y_shape),
-        "temperature": target.kl_weight,
+        "target": (target.parameters, int(target.rows), target.inputs, target.y_shape),
+        "weights": (float(target.kl_weight), float(target.temperature)),
         "log prior": bits(target.log_prior(theta)),
         "predictions": (bits(predicted.mean), bits(predicted.total)),
     }
@@ -147,8 +151,10 @@ def test_every_activation_comes_back(tmp_path, activation):
 
 METHODS = [
     po.MAP(steps=5),
-    po.ADVI(steps=80, batch_size=5, temperature=0.5),
+    po.ADVI(steps=80, batch_size=5, kl_weight=0.5),
     po.SGLD(draws=6, step_size=1e-3, chains=2, thin=2),
+    po.SGLD(draws=6, step_size=1e-3, temperature=0.0),
+    po.IVON(steps=40, chains=2),
     po.NUTS(chains=2, warmup=10, draws=5),
 ]
 
@@ -165,20 +171,46 @@ def test_what_a_fit_returns_comes_back_whole(tmp_path, method):
 
 def test_the_bound_of_a_tempered_posterior_is_the_same_from_its_file(tmp_path):
     data = X, X[:, 0]
-    method = po.ADVI(steps=80, temperature=0.5)
+    method = po.ADVI(steps=80, kl_weight=0.5)
     posterior = po.fit(linear(po.likelihoods.Normal(0.5)), data, method, progress=False)
     loaded = po.load(posterior.save(tmp_path / "half"))
     assert po.elbo(loaded, data, draws=100).value == po.elbo(posterior, data, draws=100).value
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, "warm"])
-def test_a_file_of_no_temperature_is_refused(tmp_path, temperature):
-    posterior = posterior_of(
-        linear(po.likelihoods.Normal(0.5)), gaussian_of([0.0], [1.0]), temperature=temperature
-    )
+@pytest.mark.parametrize("name", ["kl_weight", "temperature"])
+@pytest.mark.parametrize("value", [-1.0, 0.0])
+def test_a_file_of_no_temperature_is_refused(tmp_path, name, value):
+    posterior = filled(linear(po.likelihoods.Normal(0.5)))
+    posterior.target = dataclasses.replace(posterior.target, **{name: np.float32(value)})
     path = posterior.save(tmp_path / "cold")
-    with pytest.raises(PosteriorFileError, match=r"temperature|makes no sense"):
+    if name == "temperature" and value == 0:
+        assert po.load(path).target.temperature == 0
+        return
+    with pytest.raises(PosteriorFileError, match=r"its (temperature|weight of the KL) is"):
         po.load(path)
+
+
+@pytest.mark.parametrize(
+    ("method", "weights"), [("ADVI", (0.5, 1.0)), ("SGLD", (1.0, 0.5)), ("NUTS", (1.0, 1.0))]
+)
+def test_files_of_format_1_are_read_by_what_their_words_meant(tmp_path, method, weights):
+    old = {"method": method, "steps": 7, "seconds": 2.5, "steps_made": 7}
+    old |= {} if method == "NUTS" else {"temperature": 0.5, "init_sd": 0.1}
+    posterior = filled(linear(po.likelihoods.Normal(0.5)))
+    path = posterior.save(tmp_path / "old")
+    text, tensors = file._read(path)
+    description = json.loads(text) | {"format": 1, "settings": old}
+    for name in ("facts", "kl_weight", "temperature"):
+        del description[name]
+    text = json.dumps(description)
+    file.write(path, tensors, {"posterity": text, "sha256": file.digest(text, tensors)})
+    loaded = po.load(path)
+    assert (loaded.target.kl_weight, loaded.target.temperature) == weights
+    assert loaded.facts == {"seconds": 2.5, "steps_made": 7}
+    assert loaded.settings["method"] == method
+    assert loaded.settings.get("kl_weight", 1.0) == weights[0]
+    assert loaded.settings.get("temperature", 1.0) == weights[1]
+    assert "init_sd" not in loaded.settings
 
 
 def test_history_of_every_dtype_and_several_targets_come_back(tmp_path):

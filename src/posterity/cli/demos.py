@@ -46,7 +46,7 @@ def moons(out: Path, steps: int, seed: int, *, quiet: bool, progress: bool) -> d
         "result": posterior.result.to_json(),
         "test": scores,
         "elbo": {"value": bound.value, "error": bound.error},
-        "fit_seconds": posterior.settings["seconds"],
+        "fit_seconds": posterior.facts["seconds"],
         "posterior": str(posterior.save(out / "posterior.safetensors")),
     }
     answer["report"] = str(

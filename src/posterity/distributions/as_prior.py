@@ -52,12 +52,12 @@ def density_of(
 
 
 def refuse_point(distribution: AbstractDistribution) -> None:
-    """Refuse a single θ, which has no width.
+    """Refuse single θ, which have no width: one, or several modes without their surroundings.
 
     Raises:
-        ValueError: it is one.
+        ValueError: it is such.
     """
-    if distribution.stored == 1:
+    if distribution.point:
         raise ValueError(
             "as_prior: the method found a point, which does not say how sure it is. Fit with a "
             "method that finds a distribution, such as po.ADVI."

@@ -57,6 +57,11 @@ class AbstractDistribution(eqx.Module):
         return np.asarray(self.sample(jax.random.key(0), count))
 
     @property
+    def point(self) -> bool:
+        """Whether it is a single θ, or one for each of several modes, which have no width."""
+        return False
+
+    @property
     def in_file(self) -> bool:
         """Whether its draws are in a file, and are read when they are needed."""
         return False

@@ -17,10 +17,11 @@ from posterity.priors.prior import Prior, Shapes
 class Remembered(Prior):
     """A prior times the expected likelihood of targets that a posterior predicts.
 
-        log p(θ) = log p₀(θ) + Σᵢ wᵢ Σⱼ vᵢⱼ log p(yᵢⱼ | xᵢ, θ) + a constant
+        log p(θ) = b log p₀(θ) + Σᵢ wᵢ Σⱼ vᵢⱼ log p(yᵢⱼ | xᵢ, θ) + a constant
 
-    Made by `Posterior.as_prior(remember=x)`, which says what w and y are. The constant is unknown:
-    such a prior cannot be drawn from, and ELBOs and evidences under it are not those of a model.
+    b is 1, or 1/T for what was drawn at temperature T, which tempers the prior too. Made by
+    `Posterior.as_prior(remember=x)`, which says what w and y are. The constant is unknown: such a
+    prior cannot be drawn from, and ELBOs and evidences under it are not those of a model.
 
     Attributes:
         base: p₀, the prior of the posterior that is remembered.
@@ -28,7 +29,8 @@ class Remembered(Prior):
         shares: vᵢⱼ (m, J), of sum 1 for each input.
         weights: wᵢ (m,), how many rows each input stands for.
         kind: that of the likelihood.
-        rows: how many rows the posterior had seen, directly and by remembering.
+        rows: how many rows the posterior counts for, seen directly and by remembering.
+        base_weight: b.
     """
 
     base: Prior
@@ -37,7 +39,8 @@ class Remembered(Prior):
     shares: jax.Array
     weights: jax.Array
     kind: str = eqx.field(static=True)
-    rows: int = eqx.field(static=True)
+    rows: float = eqx.field(static=True)
+    base_weight: float = eqx.field(static=True, default=1.0)
 
     @property
     def inputs_count(self) -> int:
@@ -113,7 +116,11 @@ class Recollection(eqx.Module):
         return 0
 
     def log_prior(self, theta: jax.Array, jacobian: bool = True) -> jax.Array:
-        """Σᵢ wᵢ Σⱼ vᵢⱼ log p(yᵢⱼ | xᵢ, θ), of θ and of what it stands for alike."""
+        """Σᵢ wᵢ Σⱼ vᵢⱼ log p(yᵢⱼ | xᵢ, θ) + (b − 1) log p₀(θ).
+
+        The rest of the prior is p₀. What was tempered is the density of θ, so that the Jacobian
+        belongs to the second term however the first is looked at.
+        """
         del jacobian
         net: Net = self.target
         given, unknowns = net.outputs(theta, self.prior.x)
@@ -122,4 +129,8 @@ class Recollection(eqx.Module):
             return net.likelihood.log_prob(given, y, unknowns)
 
         each = jax.vmap(of_targets, in_axes=1, out_axes=1)(self.prior.y)
-        return jnp.sum(self.prior.weights[:, None] * self.prior.shares * each)
+        known = jnp.sum(self.prior.weights[:, None] * self.prior.shares * each)
+        if self.prior.base_weight == 1:
+            return known
+        base = sum(block.log_prior(theta) for block in self.target.blocks)
+        return known + (self.prior.base_weight - 1) * base

@@ -64,6 +64,10 @@ class Arguments(eqx.Module):
         """All of the data."""
         return self
 
+    def some(self, count: int) -> None:
+        """None: a program's data have no rows of inputs."""
+        del count
+
     def start(self, key: jax.Array) -> Order:
         """The beginning of a stream of full batches."""
         zero = jnp.zeros((), jnp.int32)

@@ -21,7 +21,7 @@ from posterity.layout import UNKNOWN, Block, Parameter, lay_out
 from posterity.learnable import Learned, Slot, is_learned
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.model import Model, check_outputs
-from posterity.model.target import AbstractTarget
+from posterity.model.target import AbstractTarget, Weights
 from posterity.nets.net import AbstractNet
 from posterity.priors.prior import Prior
 
@@ -55,9 +55,10 @@ class Target(AbstractTarget):
     template: Any = eqx.field(static=True)
     inputs: InputSpec = eqx.field(static=True)
     y_shape: tuple[int, ...] = eqx.field(static=True)
-    rows: int = eqx.field(static=True)
+    rows: Any
     slots: tuple[Slot, ...] = eqx.field(static=True)
-    kl_weight: float = eqx.field(static=True)
+    kl_weight: Any
+    temperature: Any
     convolves: bool = eqx.field(static=True)
 
     @classmethod
@@ -68,6 +69,7 @@ class Target(AbstractTarget):
         y_shape: tuple[int, ...],
         rows: int,
         kl_weight: float = 1.0,
+        temperature: float = 1.0,
     ) -> Target:
         """The target of `model` for data of `rows` rows.
 
@@ -78,6 +80,7 @@ class Target(AbstractTarget):
             y_shape: shape of one row of targets; () for one number.
             rows: N.
             kl_weight: the weight of the KL in an ELBO.
+            temperature: of the posterior that a sampler draws from.
 
         Raises:
             ValueError: the net does not take such inputs or give such outputs.
@@ -108,10 +111,9 @@ class Target(AbstractTarget):
             template=(structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)),
             inputs=described,
             y_shape=tuple(y_shape),
-            rows=int(rows),
             slots=slots,
             convolves=convolves,
-            kl_weight=float(kl_weight),
+            **Weights.of(rows, kl_weight, temperature)._asdict(),
         )
 
     def at(self, numbers: jax.Array | np.ndarray) -> Self:

@@ -25,7 +25,7 @@ from posterity.layout import Block, Parameter
 from posterity.learnable import Slot
 from posterity.model.arguments import Arguments
 from posterity.model.program import ProgramModel
-from posterity.model.target import AbstractTarget
+from posterity.model.target import AbstractTarget, Weights
 
 
 class ProgramTarget(AbstractTarget):
@@ -51,13 +51,18 @@ class ProgramTarget(AbstractTarget):
     deterministic: tuple[str, ...] = eqx.field(static=True)
     observed: tuple[str, ...] = eqx.field(static=True)
     improper: tuple[str, ...] = eqx.field(static=True)
-    kl_weight: float = eqx.field(static=True)
-    rows: int = eqx.field(static=True)
+    kl_weight: Any
+    temperature: Any
+    rows: Any
     slots: tuple[Slot, ...] = eqx.field(static=True)
 
     @classmethod
     def build(
-        cls, model: ProgramModel, arguments: Arguments, kl_weight: float = 1.0
+        cls,
+        model: ProgramModel,
+        arguments: Arguments,
+        kl_weight: float = 1.0,
+        temperature: float = 1.0,
     ) -> ProgramTarget:
         """The target of `model` for given arguments; the program is run once, abstractly.
 
@@ -85,9 +90,8 @@ class ProgramTarget(AbstractTarget):
             deterministic=tuple(site.name for site in sites if site.kind == "deterministic"),
             observed=tuple(site.name for site in sites if site.kind == "observed"),
             improper=tuple(site.name for site in latent if site.improper),
-            kl_weight=float(kl_weight),
-            rows=arguments.rows,
             slots=(),
+            **Weights.of(arguments.rows, kl_weight, temperature)._asdict(),
         )
         for path in target.improper:
             _refuse_moving_support(target, path)

@@ -7,7 +7,7 @@ its kind, asks a target and so cannot get either wrong. `docs/log-densities.md` 
 # No `from __future__ import annotations`: Equinox reads `AbstractVar` at run time.
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -29,13 +29,18 @@ class AbstractTarget(eqx.Module):
         rows: N, the number of rows of all data.
         parameters: where each named parameter lives in θ.
         slots: the numbers to be learned (`po.learned`); `at` puts values in their places.
-        kl_weight: 1 for a Bayesian posterior; anything else is a tempered one.
+        kl_weight: weight of the KL in an ELBO; 1 for the Bayesian posterior.
+        temperature: T of the posterior [p(θ) p(y | x, θ)]^(1/T) that a sampler draws from; 1 for
+            the Bayesian posterior. The densities here are those of T = 1.
+
+    `rows`, `kl_weight` and `temperature` are arrays, so that other values compile nothing.
     """
 
-    rows: eqx.AbstractVar[int]
+    rows: eqx.AbstractVar[Any]
     parameters: eqx.AbstractVar[tuple[Parameter, ...]]
     slots: eqx.AbstractVar[tuple[Slot, ...]]
-    kl_weight: eqx.AbstractVar[float]
+    kl_weight: eqx.AbstractVar[Any]
+    temperature: eqx.AbstractVar[Any]
 
     @property
     def size(self) -> int:
@@ -135,7 +140,7 @@ class AbstractTarget(eqx.Module):
 
     def batch_noise(self, covariance: jax.Array, batch: int) -> jax.Array:
         """(N² / B) · covariance of one row: of a scaled sum over B rows, drawn independently."""
-        return self.rows**2 / batch * covariance
+        return self.rows * (self.rows / batch) * covariance
 
     def log_joint(self, theta: jax.Array, batch: Any, *, jacobian: bool = True) -> jax.Array:
         """log p(θ) + (N / B) Σ log p(yᵢ | xᵢ, θ)."""
@@ -165,3 +170,17 @@ class AbstractTarget(eqx.Module):
     @abstractmethod
     def net_draw(self, key: jax.Array) -> jax.Array:
         """θ to start from, where nothing else is asked for."""
+
+
+class Weights(NamedTuple):
+    """N, the weight of the KL and the temperature, as the arrays that a target holds."""
+
+    rows: np.int32
+    kl_weight: np.floating
+    temperature: np.floating
+
+    @classmethod
+    def of(cls, rows: int, kl_weight: float, temperature: float) -> Self:
+        """In the library's precision."""
+        dtype = np.dtype(float_dtype()).type
+        return cls(np.int32(rows), dtype(kl_weight), dtype(temperature))

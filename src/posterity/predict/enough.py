@@ -8,22 +8,14 @@ from typing import Any
 import numpy as np
 
 from posterity.distributions.distribution import AbstractDistribution
-from posterity.inputs import row_count, take
 from posterity.model.net_target import Target
 from posterity.predict import stream
 from posterity.predict.windows import source_of
 
-ROWS = 64  # training rows at which the error is looked at
 PILOT = 200  # draws that are looked at
 FEWEST, MOST = 200, 1_000  # of a density
 TOLERANCE = 1 / math.sqrt(MOST)  # of a predictive mean's standard error, in predictive sds
 SHARE = 0.95  # of the rows that must keep the tolerance
-
-
-def reference_rows(x: Any) -> Any:
-    """Up to 64 evenly spaced rows of the inputs of a fit, on the host."""
-    count = row_count(x)
-    return take(x, np.linspace(0, count - 1, min(ROWS, count)).astype(int))
 
 
 def draws_needed(
@@ -38,7 +30,7 @@ def draws_needed(
 
     Args:
         target, distribution: the posterior.
-        x: training rows, of `reference_rows`.
+        x: some training rows.
         effective: the effective number of all stored draws, in predictions; None where it is not
             known, and all stored draws are taken.
 

@@ -21,16 +21,31 @@ def remembered(
 ) -> Remembered:
     """`Posterior.as_prior(remember=x)`, which see.
 
+    A prior b log p₀ + (what R rows are remembered as) and N new rows make, with an ELBO whose KL
+    weighs κ, or at temperature T,
+
+        log q = b log p₀ + R rows + N/κ rows          κ is the weight of the KL
+        log p = (b log p₀ + R rows + N rows) / T      T tempers prior and likelihood alike
+
+    so that the next prior has R ← (R + N/κ) / T and b ← b / T.
+
     Raises:
-        ValueError: no rows, or rows that are not finite or of another shape than in `fit`.
+        ValueError: no rows, or rows that are not finite or of another shape than in `fit`; or a
+            posterior at temperature 0, which is a point.
     """
     refuse_point(distribution)
     inputs = as_inputs(x, target.inputs, "remember")
     predicted = predict(target, distribution, inputs, draws, 0)
     before = target.prior if isinstance(target.prior, Remembered) else None
-    rows = target.rows + (before.rows if before else 0)
-    # A tempered posterior counts every row 1 / temperature times beside the prior.
-    most = rows / row_count(inputs) / target.kl_weight
+    temperature = float(target.temperature)
+    if temperature == 0:
+        raise ValueError(
+            "remember: the posterior was drawn at temperature 0, which is a point and knows no "
+            "uncertainty. Fit at another temperature."
+        )
+    seen = int(target.rows) / float(target.kl_weight)
+    rows = ((before.rows if before else 0) + seen) / temperature
+    most = rows / row_count(inputs)
     weights = rows_known(predicted.aleatoric, predicted.epistemic, most)
     y, shares = target.likelihood.expected(predicted.mean, predicted.aleatoric)
     dtype = target.likelihood.target_dtype
@@ -43,6 +58,7 @@ def remembered(
         weights=jnp.asarray(weights, float_dtype()),
         kind=target.likelihood.kind,
         rows=rows,
+        base_weight=(before.base_weight if before else 1.0) / temperature,
     )
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
 from typing import Any, overload
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from posterity.cpu.compile import use_compilation_cache
 from posterity.data.batches import as_pair
 from posterity.diagnostics.result import Code
 from posterity.methods.checks import check_counts
-from posterity.methods.method import AbstractMethod
+from posterity.methods.method import AbstractMethod, of_chain
 from posterity.model.arguments import as_arguments
 from posterity.model.model import Model
 from posterity.model.net_target import Target
@@ -27,6 +30,8 @@ from posterity.run.progress import Bar
 from posterity.run.run import run
 from posterity.run.start import Init, start_points
 from posterity.run.watching import Finished, Peek, Watcher
+
+NOTHING_YET = "while looking for a start; nothing has been fitted yet"
 
 
 @overload
@@ -122,6 +127,7 @@ def fit(
     use_compilation_cache()
     target, batches = _prepare(model, data, method)
     _refuse_unlearned(method, target)
+    method.check(target)
     keys, thetas = start_points(
         init, target, seed, range(method.chains), method.start_count(target)
     )
@@ -138,12 +144,7 @@ def fit(
     try:
         finished = run(method, target, batches, keys, thetas, watcher, peek, kept)
         useless = _hopeless(finished)
-        if useless:
-            raise ValueError(
-                f"init: no finite step could be made from the start ({start}); "
-                f"{blame(target, thetas[0, 0], batches.full)} Standardise x and y, choose tighter "
-                'priors, or start elsewhere (init="prior", or your own θ).'
-            )
+        _refuse_hopeless(finished, start, target, thetas, batches)
     except BaseException:
         if kept:  # draws of any use that are in a folder stay there
             kept.give_up(useless=useless)
@@ -163,8 +164,30 @@ def _members(
         )
     # Seeds from the run's, so that neighbouring seeds have no member in common.
     seeds = np.random.SeedSequence(seed % 2**32).generate_state(chains)
+    method = dataclasses.replace(method, chains=1)  # type: ignore[type-var]
+    if method.in_step:
+        return _together(model, data, method, [int(s) for s in seeds])
     members = (fit(model, data, method, seed=int(s), progress=False) for s in seeds)
     return np.stack([*map(as_start, members)])
+
+
+def _together(
+    model: Model | ProgramModel, data: Any, method: AbstractMethod, seeds: list[int]
+) -> np.ndarray:
+    """What fits of several seeds would end at (chain, D), as chains of one loop."""
+    use_compilation_cache()
+    method = dataclasses.replace(method, chains=len(seeds))  # type: ignore[type-var]
+    target, batches = _prepare(model, data, method)
+    _refuse_unlearned(method, target)
+    method.check(target)
+    starts = [start_points("net", target, s, [0], method.start_count(target)) for s in seeds]
+    keys = jnp.concatenate([key for key, _ in starts])
+    thetas = jnp.concatenate([theta for _, theta in starts], axis=1)
+    finished = run(method, target, batches, keys, thetas, Watcher())
+    _refuse_hopeless(finished, origin("net", seeds[0]), target, thetas, batches)
+    if finished.interrupted:
+        raise KeyboardInterrupt(NOTHING_YET)
+    return np.stack([method.theta(of_chain(finished.state, k)) for k in range(len(seeds))])
 
 
 def as_start(member: AnyPosterior) -> np.ndarray:
@@ -174,7 +197,7 @@ def as_start(member: AnyPosterior) -> np.ndarray:
         KeyboardInterrupt: it was interrupted. That was meant for the run that has not begun.
     """
     if member.result.code is Code.INTERRUPTED:
-        raise KeyboardInterrupt("while looking for a start; nothing has been fitted yet")
+        raise KeyboardInterrupt(NOTHING_YET)
     return np.asarray(member.distribution.centre())
 
 
@@ -183,10 +206,12 @@ def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> 
     if isinstance(model, ProgramModel):
         _refuse_net_settings(method)
         arguments = as_arguments(data)
-        return ProgramTarget.build(model, arguments, method.temperature), arguments
+        weights = method.kl_weight, method.temperature
+        return ProgramTarget.build(model, arguments, *weights), arguments
     pair = as_pair(data, model.likelihood)
     shapes = pair.x.spec, pair.y.shape[1:]
-    target = Target.build(model, *shapes, pair.x.rows, method.temperature)
+    weights = method.kl_weight, method.temperature
+    target = Target.build(model, *shapes, pair.x.rows, *weights)
     batches = pair.batches(
         method.batch_size,
         target.inputs,
@@ -246,3 +271,14 @@ def _hopeless(finished: Finished) -> bool:
     # A chain may give up before another has made its first step.
     begun = bool(finished.steps) or finished.lost
     return begun and not any(s.info["ok"].any() for s in finished.stretches)
+
+
+def _refuse_hopeless(
+    finished: Finished, start: str, target: Any, thetas: jax.Array, batches: Any
+) -> None:
+    if _hopeless(finished):
+        raise ValueError(
+            f"init: no finite step could be made from the start ({start}); "
+            f"{blame(target, thetas[0, 0], batches.full)} Standardise x and y, choose tighter "
+            'priors, or start elsewhere (init="prior", or your own θ).'
+        )

@@ -84,8 +84,8 @@ def _origin(posterior: AbstractPosterior) -> dict[str, Any]:
         "inference_library_version": __version__,
         "inference_method": str(settings["method"]),
     }
-    if isinstance(settings.get("seconds"), float):
-        found["sampling_time"] = settings["seconds"]
+    if isinstance(posterior.facts.get("seconds"), float):
+        found["sampling_time"] = posterior.facts["seconds"]
     if isinstance(settings.get("warmup"), int):
         found["tuning_steps"] = settings["warmup"]
     return found

@@ -76,7 +76,8 @@ def encode_model(model_net: AbstractNet, prior: Prior, likelihood: Any) -> Json:
     """
     base, remembered = prior, None
     if isinstance(prior, Remembered):
-        base, remembered = prior.base, {"rows": prior.rows, "kind": prior.kind}
+        base, kept = prior.base, ("rows", "kind", "base_weight")
+        remembered = {name: getattr(prior, name) for name in kept}
     return {
         "net": _encode_net(model_net),
         "prior": [[pattern, encode_distribution(rule)] for pattern, rule in base.rules],
@@ -103,9 +104,10 @@ def decode_model(
     if data.get("joint"):
         prior = _decode_joint(rules, data["joint"], density)
     if data.get("remembered"):
-        rows, kind = int(data["remembered"]["rows"]), str(data["remembered"]["kind"])
-        arrays = dict(remembered or {})
-        prior = Remembered(rules=rules, base=prior, rows=rows, kind=kind, **arrays)
+        rows, kind = float(data["remembered"]["rows"]), str(data["remembered"]["kind"])
+        weight = float(data["remembered"].get("base_weight", 1.0))
+        known = {"rows": rows, "kind": kind, "base_weight": weight, **(remembered or {})}
+        prior = Remembered(rules=rules, base=prior, **known)
     return Model(_decode_net(data["net"]), prior, _decode_likelihood(data["likelihood"]))
 
 

@@ -31,8 +31,9 @@ from posterity.posterior import AnyPosterior, posterior_of
 from posterity.storage.encode import CannotEncodeError, decode_model, encode_model
 from posterity.storage.pack import pack, unpack
 from posterity.storage.tensors import Tensor, digest, mapped, write
+from posterity.storage.version_1 import upgraded
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".safetensors"
 HISTORY = "history."
 DRAWS = "theta"  # the array of stored draws
@@ -68,9 +69,12 @@ def save(posterior: Any, path: Path) -> Path:
         "prior_density": prior,
         "model": _describe(target),
         "parameters": [[p.path, list(p.shape)] for p in target.parameters],
-        "rows": target.rows,
+        "rows": int(target.rows),
+        "kl_weight": float(target.kl_weight),
+        "temperature": float(target.temperature),
         **shapes,
         "settings": posterior.settings,
+        "facts": posterior.facts,
         "result": posterior.result.to_json(),
         "diagnostics": posterior.diagnostics and posterior.diagnostics.to_json(),
     }
@@ -118,10 +122,12 @@ def load(
     text, tensors = _read(path)
     try:
         description = json.loads(text)
-        if description["format"] != FORMAT:
+        if description["format"] not in (1, FORMAT):
             raise PosteriorFileError(
                 f"{path}: written in format {description['format']}, this version reads {FORMAT}."
             )
+        if description["format"] == 1:
+            description = upgraded(description)
         return _rebuild(path, description, tensors, model, data)
     except PosteriorFileError:
         raise
@@ -196,6 +202,7 @@ def _rebuild(
         _distribution(path, description, tensors, target.size),
         history=History(history),
         settings=description["settings"],
+        facts=description["facts"],
         result=Result.from_json(description["result"]),
         diagnostics=Diagnostics.from_json(diagnosed) if diagnosed else None,
     )
@@ -224,15 +231,18 @@ def _target(
             f"{path}: it holds {kinds[program]} posterior, but the model given is "
             f"{kinds[not program]}."
         )
-    temperature = float(description["settings"].get("temperature", 1.0))
-    if not 0 < temperature < math.inf:
+    kl_weight, temperature = (float(description[name]) for name in ("kl_weight", "temperature"))
+    if not 0 < kl_weight < math.inf:
+        raise PosteriorFileError(f"{path}: its weight of the KL is {kl_weight}.")
+    if not 0 <= temperature < math.inf:  # 0 is that of an optimum
         raise PosteriorFileError(f"{path}: its temperature is {temperature}.")
+    weights = kl_weight, temperature
     if not isinstance(model, ProgramModel):
         y_shape, rows = tuple(description["y_shape"]), int(description["rows"])
-        return Target.build(model, _inputs(description), y_shape, rows, temperature)
+        return Target.build(model, _inputs(description), y_shape, rows, *weights)
     try:
         arguments = as_arguments(() if data is None else data)
-        return ProgramTarget.build(model, arguments, temperature)
+        return ProgramTarget.build(model, arguments, *weights)
     except (TypeError, ValueError) as error:
         raise PosteriorFileError(
             f"{path}: {error} Give the data that were fitted: po.load(path, model=model, "

@@ -40,7 +40,7 @@ def test_cycles_keep_what_they_sample_and_nothing_else() -> None:
     schedule = po.schedules.Cyclical(explore=30, sample=20)
     method = po.SGHMC(draws=20, thin=4, step_size=0.01, schedule=schedule, chains=2)
     posterior = po.fit(ORACLE.model, ORACLE.data, method, progress=False)
-    assert posterior.settings["steps_made"] == 80 + 4 * 30
+    assert posterior.facts["steps_made"] == 80 + 4 * 30
     assert posterior.sample().shape == (2, 20, 3)
     kept = np.concatenate([50 * cycle + 30 + np.arange(20) for cycle in range(4)])
     sizes = 0.01 * np.asarray(schedule.factor(jnp.asarray(kept)))

@@ -272,7 +272,7 @@ def test_the_fit_says_which_estimator_each_weight_got() -> None:
     x = np.linspace(-1, 1, 30)[:, None]
     model = po.Model(po.nets.MLP(1, [4], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
     posterior = po.fit(model, (x, x[:, 0]), po.ADVI(steps=20, estimator="local"), progress=False)
-    assert posterior.settings["estimators"]["layers.1.weight"] == "local"
+    assert posterior.facts["estimators"]["layers.1.weight"] == "local"
     assert not [w for w in posterior.result.warnings if "estimator" in w]
 
 
