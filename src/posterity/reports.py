@@ -240,7 +240,7 @@ def _model(posterior: Posterior) -> dict[str, Any]:
         "rows fitted": target.rows,
     }
     for part in target.recollections:
-        rows = float(part.prior.weights.sum())
+        rows = float(part.prior.counts.sum())
         shown["inputs remembered"] = f"{len(part.prior.x)}, for {rows:.4g} rows"
     return shown
 

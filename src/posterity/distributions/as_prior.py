@@ -47,7 +47,7 @@ def as_prior(
         return remembered(posterior, remember)
     unknowns = {UNKNOWN + name: unknown for name, unknown in target.likelihood.unknowns().items()}
     density = density_of(posterior, correlations)
-    return JointPrior(target.prior.rules, density, target.parameters, unknowns)
+    return JointPrior(target.prior.form, density, target.parameters, unknowns)
 
 
 def density_of(posterior: Posterior, correlations: Correlations | None) -> AbstractDensity:

@@ -24,20 +24,18 @@ def remembered(posterior: Posterior, x: Any) -> Remembered:
     target = posterior.target
     inputs = check_rows(x, target.x_shape, "remember")
     predicted = posterior.predict(inputs)
-    before = target.prior if isinstance(target.prior, Remembered) else None
-    rows = target.rows + (before.rows if before else 0)
+    rows = target.rows + target.prior.rows_seen
     # A tempered posterior counts every row 1 / temperature times beside the prior.
     most = rows / len(inputs) / target.kl_weight
-    weights = rows_known(predicted.aleatoric, predicted.epistemic, most)
+    counts = rows_known(predicted.aleatoric, predicted.epistemic, most)
     y, shares = target.likelihood.expected(predicted.mean, predicted.aleatoric)
     dtype = target.likelihood.target_dtype
     return Remembered(
-        rules=target.prior.rules,
-        base=before.base if before else target.prior,
+        base=target.prior.first,
         x=jnp.asarray(inputs, float_dtype()),
         y=jnp.asarray(y, dtype),
         shares=jnp.asarray(shares, float_dtype()),
-        weights=jnp.asarray(weights, float_dtype()),
+        counts=jnp.asarray(counts, float_dtype()),
         kind=target.likelihood.kind,
         rows=rows,
     )

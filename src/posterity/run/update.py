@@ -9,7 +9,6 @@ import numpy as np
 
 from posterity.diagnostics.result import Code
 from posterity.distributions.as_prior import Correlations
-from posterity.distributions.prior_of_weights import JointPrior
 from posterity.methods.map import MAP
 from posterity.methods.method import AbstractMethod
 from posterity.model.model import Model
@@ -32,16 +31,17 @@ def update(
     prior = posterior.as_prior(correlations, remember=remember)
     target = posterior.target
     model = Model(target.net, prior, target.likelihood)
-    if isinstance(prior, JointPrior):
+    density = prior.as_distribution()
+    if density is not None:
         parts = posterior.history, posterior.settings, posterior.result
-        settings.setdefault("init", Posterior(target, prior.density, *parts))
+        settings.setdefault("init", Posterior(target, density, *parts))
     elif "init" not in settings:
         chosen, settings["init"] = _started(posterior, model, data, chosen, seed)
     found = fit(model, data, chosen, seed=seed, **settings)
     said = [_not_learned(posterior)]
-    if isinstance(prior, JointPrior):
+    if density is not None:
         x = next(iter(data))  # a pair, as the fit has found
-        said.append(stand_in.warning(posterior, prior.density, x))
+        said.append(stand_in.warning(posterior, density, x))
     warnings = (*found.result.warnings, *filter(None, said))
     found.result = dataclasses.replace(found.result, warnings=warnings)
     return found
@@ -55,9 +55,10 @@ def _started(
     New rows may ask for another curve. Descent without noise finds the way there more often than
     gradients under the noise of q, so that of several starts, of which the best counts, all but one
     have descended. That one is for wide nets, whose modes fit too well to be good places for q.
+    Where the prior has no mode, nothing descends.
     """
     count = method.start_count(posterior.target)
-    if method.collects or count == 1:
+    if method.collects or count == 1 or model.prior.no_mode():
         return method, posterior
     drawn, *seeds = np.random.SeedSequence(seed % 2**32).generate_state(count + 1)
     starts = np.array(posterior.sample(int(drawn), count)).reshape(count, 1, -1)

@@ -36,7 +36,7 @@ HISTORY = "history."
 DRAWS = "theta"  # the array of stored draws
 PRIOR = "prior."  # what the arrays of a joint prior begin with
 REMEMBERED = "remembered."  # what those of a prior that remembers predictions begin with
-ARRAYS = ("x", "y", "shares", "weights")  # of the latter
+ARRAYS = {"x": "x", "y": "y", "shares": "shares", "weights": "counts"}  # of the latter: field
 
 
 class PosteriorFileError(ValueError):
@@ -51,7 +51,9 @@ def save(posterior: Posterior, path: Path) -> Path:
     target = posterior.target
     prior, base = None, None if isinstance(target, ProgramTarget) else target.prior
     if isinstance(base, Remembered):
-        tensors |= {REMEMBERED + name: np.asarray(getattr(base, name)) for name in ARRAYS}
+        tensors |= {
+            REMEMBERED + name: np.asarray(getattr(base, field)) for name, field in ARRAYS.items()
+        }
         base = base.base
     if isinstance(base, JointPrior):
         prior, arrays = pack(base.density, PRIOR)
@@ -257,7 +259,7 @@ def _remembered(path: Path, description: Any, tensors: dict[str, Any]) -> dict[s
         raise PosteriorFileError(f"{path}: what its prior remembers makes no sense.")
     x, shares, weights = (jnp.asarray(part, float_dtype()) for part in (x, shares, weights))
     y = jnp.asarray(y, np.int32 if np.issubdtype(y.dtype, np.integer) else float_dtype())
-    return dict(zip(ARRAYS, (x, y, shares, weights)))
+    return dict(zip(ARRAYS.values(), (x, y, shares, weights)))
 
 
 def _distribution(
