@@ -1,6 +1,7 @@
 """Distributions over θ: what a method finds and a posterior holds."""
 
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.dtypes import float_dtype
+
+ASIDE = 2**31 - 1  # folded into a draw's key, far from the small numbers that others fold in
 
 
 class AbstractDistribution(eqx.Module):
@@ -31,6 +34,13 @@ class AbstractDistribution(eqx.Module):
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """θ (D,) of draw number `index`."""
 
+    def aside(self, key: jax.Array, index: jax.Array) -> Any:
+        """What makes a predictor beside θ of draw number `index`: by default a key.
+
+        Targets hand it to what draws anew, such as the weights of a group without data.
+        """
+        return aside_key(key, index)
+
     @abstractmethod
     def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
         """Mean and standard deviation of every element of θ."""
@@ -42,6 +52,11 @@ class AbstractDistribution(eqx.Module):
     @abstractmethod
     def sample(self, key: jax.Array, n: int) -> jax.Array:
         """`n` draws of θ with axes (chain, draw, D)."""
+
+
+def aside_key(key: jax.Array, index: jax.Array) -> jax.Array:
+    """The key of draw number `index` that θ itself is not drawn from."""
+    return jax.random.fold_in(jax.random.fold_in(key, index), ASIDE)
 
 
 class AbstractDensity(AbstractDistribution):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.distributions.distribution import AbstractDistribution
+from posterity.distributions.distribution import AbstractDistribution, aside_key
 from posterity.distributions.draws import AbstractDraws
 from posterity.distributions.spooled import SpooledDraws
 from posterity.dtypes import float_dtype
@@ -31,6 +31,9 @@ class Drawn(Protocol):
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """θ (D,) of draw number `index`."""
 
+    def aside(self, key: jax.Array, index: jax.Array) -> Any:
+        """What makes a predictor beside θ of that draw."""
+
 
 class Window(eqx.Module):
     """Consecutive draws θ (n, D) of a longer row of them, from number `first` on."""
@@ -47,6 +50,10 @@ class Window(eqx.Module):
         """Draw number `index` of the whole row."""
         del key
         return self.theta[index - self.first]
+
+    def aside(self, key: jax.Array, index: jax.Array) -> Any:
+        """The key of draw number `index` of the whole row."""
+        return aside_key(key, index)
 
 
 class Source(NamedTuple):

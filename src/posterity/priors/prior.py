@@ -5,12 +5,13 @@ the latents, unconstrained, and `weights` maps latents to the net's weights. Eve
 default, so that a prior of your own is one class with one or two methods.
 """
 
-# No `from __future__ import annotations`: Equinox reads `ClassVar` at run time.
+from __future__ import annotations
+
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import equinox as eqx
 import jax
@@ -52,7 +53,8 @@ class AbstractPrior(eqx.Module):
     (7, 2)
     """
 
-    columns: ClassVar[tuple[int | str, ...]] = ()
+    # Not annotated: dataclasses would put it before the fields of a prior that has it as a field.
+    columns = cast("tuple[int | str, ...]", ())
 
     @abstractmethod
     def latents(self, shapes: Shapes) -> Mapping[str, Latent]:
@@ -162,12 +164,12 @@ class AbstractPrior(eqx.Module):
         return None
 
     @property
-    def form(self) -> "AbstractPrior":
+    def form(self) -> AbstractPrior:
         """The prior that says what latents there are, whatever their density has become."""
         return self
 
     @property
-    def first(self) -> "AbstractPrior":
+    def first(self) -> AbstractPrior:
         """The prior without what it remembers of predictions."""
         return self
 
@@ -298,7 +300,7 @@ class Prior(AbstractPrior):
                 ]
         return found
 
-    def fill(self, values: dict[Any, Any]) -> "Prior":
+    def fill(self, values: dict[Any, Any]) -> Prior:
         """The prior with every number to be learned replaced by its value (token → value)."""
         return Prior(
             tuple(
