@@ -104,6 +104,15 @@ class Block(eqx.Module):
         return _loc_and_sd(self.prior, self.shape)
 
 
+class Words(NamedTuple):
+    """A description that prints without quotes."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 class GivenBlock(eqx.Module):
     """One latent whose prior depends on the prior's own unknowns; as `Block`, which see.
 
@@ -141,9 +150,9 @@ class GivenBlock(eqx.Module):
         return self.block.count
 
     @property
-    def prior(self) -> str:
-        """In words."""
-        return f"given {', '.join(self.names)}"
+    def prior(self) -> Words:
+        """In words, for reports."""
+        return Words(f"of {type(self.owner).__name__}, given its own unknowns")
 
     def at(self, theta: jax.Array) -> Block:
         """The block under its prior given the unknowns of `theta` (D,)."""
