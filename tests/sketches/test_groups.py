@@ -130,6 +130,13 @@ def test_a_new_group_is_drawn_around_the_shared_weights(varied: po.Posterior) ->
     assert abs(np.corrcoef(z / spread, shared)[0, 1]) < 5 / np.sqrt(4_000)
 
 
+def test_what_groups_expect_before_data() -> None:
+    """Var[slope] = 1 + E[spread²] = 2, in groups with and without weights of their own."""
+    drawn = po.prior_predictive(MODEL, np.array([[1.0, 0], [1.0, 9]]), draws=8_000)
+    expected = 2 + NOISE**2  # kurtosis of the slope at most 3 + 2 · 3 · 3 / 4
+    assert (np.abs(drawn.var(0) / expected - 1) < z_limit(2) * np.sqrt(7 / 8_000)).all()
+
+
 @pytest.mark.parametrize(
     ("prior", "columns", "match"),
     [

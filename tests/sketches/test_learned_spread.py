@@ -50,9 +50,8 @@ def test_nuts_meets_quadrature() -> None:
     posterior = po.fit(MODEL, (X, Y), po.NUTS(chains=2, warmup=400, draws=1_500), progress=False)
     mean, spread, _ = exact()
     w, s = posterior.weights(WEIGHT).reshape(-1, 2), posterior.weights(SPREAD).ravel()
-    effective = min(
-        posterior.diagnose(X).predictions.ess_bulk, posterior.diagnostics.named.ess_bulk
-    )
+    found = posterior.diagnostics
+    effective = min(found.predictions.ess_bulk, *(number.ess_bulk for number in found.named))
     assert effective > 200
     limit = z_limit(3) / np.sqrt(effective)
     assert (np.abs(w.mean(0) - mean) < limit * w.std(0)).all()

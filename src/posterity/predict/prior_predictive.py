@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.data.batches import as_inputs
+from posterity.distributions.distribution import aside_key
+from posterity.model.columns import positions
 from posterity.model.model import Model
 from posterity.model.net_target import Target
 
@@ -42,7 +44,9 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
             "program use numpyro.infer.Predictive(program, num_samples=draws)."
         )
     inputs = jnp.asarray(as_inputs(x))
-    out = jax.eval_shape(model.net.apply, model.template(), inputs)
+    _, seen = positions(model.prior.columns, inputs.shape[1:])
+    rows = jax.ShapeDtypeStruct((len(inputs), *seen), inputs.dtype)
+    out = jax.eval_shape(model.net.apply, model.template(), rows)
     targets = int(np.prod(out.shape[1:])) // model.likelihood.outputs_per_target
     y_shape = (targets,) if targets > 1 else ()
     target = Target.build(model, inputs.shape[1:], y_shape, rows=1)
@@ -50,6 +54,7 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
     @jax.jit
     def draw(key: jax.Array) -> jax.Array:
         weights, noise = jax.random.split(key)
-        return target.distribution(target.prior_draw(weights), inputs).sample(noise)
+        aside = aside_key(key, jnp.zeros((), jnp.int32))
+        return target.distribution(target.prior_draw(weights), inputs, aside).sample(noise)
 
     return np.asarray(jax.lax.map(draw, jax.random.split(jax.random.key(seed), draws)))
