@@ -136,7 +136,7 @@ def test_what_cannot_be_learned_is_refused_and_never_fixed_in_silence() -> None:
 
 
 def test_the_mixture_is_a_density_and_its_draws_have_its_moments() -> None:
-    prior = po.priors.ScaleMixture(0.25, 1.0, 0.1).attach({"w": ()})["w"]
+    prior = po.priors.ScaleMixture(0.25, 1.0, 0.1).latents({"w": ()})["w"]
     grid = np.linspace(-8, 8, 200_001)
     density = np.exp(np.asarray(prior.log_prob(grid), np.float64))
     np.testing.assert_allclose(np.trapezoid(density, grid), 1, rtol=1e-4)

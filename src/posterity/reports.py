@@ -242,7 +242,7 @@ def _model(posterior: Posterior) -> dict[str, Any]:
         "rows fitted": target.rows,
     }
     for part in target.recollections:
-        rows = float(part.prior.weights.sum())
+        rows = float(part.prior.counts.sum())
         shown["inputs remembered"] = f"{part.prior.inputs_count}, for {rows:.4g} rows"
     return shown
 

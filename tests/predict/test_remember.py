@@ -75,8 +75,8 @@ def test_nothing_is_remembered_where_nothing_is_known() -> None:
     x = np.array([[0.0], [0.1], [1.0], [10.0]])
     prior = remembered_of(posterior, x)
     expected = np.minimum(10 / 4, 0.01 / (0.25 * x[1:, 0] ** 2))
-    np.testing.assert_allclose(prior.weights[1:], expected, rtol=0.2)  # 1,000 draws: 5 %
-    assert prior.weights[0] == 10 / 4
+    np.testing.assert_allclose(prior.counts[1:], expected, rtol=0.2)  # 1,000 draws: 5 %
+    assert prior.counts[0] == 10 / 4
     np.testing.assert_allclose(prior.y[2], [1.9, 2.1], atol=0.1)
 
 
@@ -115,7 +115,7 @@ def test_rows_of_a_tempered_posterior_count_more() -> None:
     half = po.ADVI(family="full-rank", steps=300, kl_weight=0.5)
     for method, most in ((FIRST, 4), (half, 8)):  # 20 rows, 5 inputs
         posterior = po.fit(NOISY, DATA, method, progress=False)
-        assert remembered_of(posterior, X[::4]).weights.max() == most
+        assert remembered_of(posterior, X[::4]).counts.max() == most
 
 
 def intercept(**weights: float) -> po.Posterior:
@@ -177,7 +177,7 @@ def test_a_file_of_negative_rows_is_refused(tmp_path) -> None:
     first = po.fit(NOISY, DATA, FIRST, progress=False)
     target = first.target
     prior = remembered_of(first, X)
-    wrong = dataclasses.replace(prior, weights=-prior.weights)
+    wrong = dataclasses.replace(prior, counts=-prior.counts)
     model = po.Model(target.net, wrong, target.likelihood)
     updated = po.fit(model, DATA, po.MAP(steps=2), progress=False)
     with pytest.raises(PosteriorFileError, match="what its prior remembers makes no sense"):

@@ -90,15 +90,11 @@ def _look(target: AbstractTarget, theta: np.ndarray, x: Any) -> tuple[Any, Any, 
     if x is not None:  # no other target than a net's has inputs
         means = stream.means(cast(Target, target), jnp.asarray(theta), x).reshape(count, -1)
     values = None
-    if names := _names(target):
+    if names := target.named:
         found = _values(target, jnp.asarray(theta), names)
         joined = np.concatenate([np.asarray(v, float).reshape(count, -1) for v in found], axis=1)
         values = joined[:, _even(joined.shape[1], MOST_NAMED)]
     return means, values, theta[:, at] if at.size else None
-
-
-def _names(target: AbstractTarget) -> tuple[str, ...]:
-    return (*target.paths[target.net_leaves :], *target.derived)
 
 
 def _prediction_labels(target: AbstractTarget, x: Any, rows: np.ndarray | None) -> list[str]:
@@ -114,7 +110,7 @@ def _prediction_labels(target: AbstractTarget, x: Any, rows: np.ndarray | None) 
 
 
 def _named_labels(target: AbstractTarget) -> list[str]:
-    names = _names(target)
+    names = target.named
     theta = jax.ShapeDtypeStruct((1, target.size), target.dtype)
     shapes = eqx.filter_eval_shape(_values, target, theta, names)
     labels = [label for n, v in zip(names, shapes) for label in _elements(n, v.shape[1:])]

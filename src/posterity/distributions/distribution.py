@@ -1,7 +1,7 @@
 """Distributions over θ: what a method finds and a posterior holds."""
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -12,6 +12,7 @@ from posterity.dtypes import float_dtype
 
 Correlations = Literal["full", "low-rank", "none"]
 PUSHED = 10_000  # draws that stand for a density
+ASIDE = 2**31 - 1  # folded into a draw's key, far from the small numbers that others fold in
 
 
 class AbstractDistribution(eqx.Module):
@@ -34,6 +35,13 @@ class AbstractDistribution(eqx.Module):
     @abstractmethod
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """θ (D,) of draw number `index`."""
+
+    def aside(self, key: jax.Array, index: jax.Array) -> Any:
+        """What makes a predictor beside θ of draw number `index`: by default a key.
+
+        Targets hand it to what draws anew, such as the weights of a group without data.
+        """
+        return aside_key(key, index)
 
     @abstractmethod
     def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
@@ -69,6 +77,11 @@ class AbstractDistribution(eqx.Module):
     def as_normals(self, correlations: Correlations | None) -> "AbstractDensity | None":
         """Itself with as many correlations as are asked for, where it is made of normals."""
         return None
+
+
+def aside_key(key: jax.Array, index: jax.Array) -> jax.Array:
+    """The key of draw number `index` that θ itself is not drawn from."""
+    return jax.random.fold_in(jax.random.fold_in(key, index), ASIDE)
 
 
 class AbstractDensity(AbstractDistribution):

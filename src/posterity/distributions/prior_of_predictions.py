@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpyro.distributions as dist
 
 from posterity.inputs import InputSpec, row_count
+from posterity.learnable import Slot
 from posterity.likelihoods.likelihood import AbstractLikelihood
-from posterity.priors.prior import Prior, Shapes
+from posterity.priors.prior import AbstractPrior, Latent, Latents, Shapes
 
 
-class Remembered(Prior):
+class Remembered(AbstractPrior):
     """A prior times the expected likelihood of targets that a posterior predicts.
 
         log p(θ) = b log p₀(θ) + Σᵢ wᵢ Σⱼ vᵢⱼ log p(yᵢⱼ | xᵢ, θ) + a constant
@@ -27,17 +28,17 @@ class Remembered(Prior):
         base: p₀, the prior of the posterior that is remembered.
         x: inputs, arrays (m, ...). y: targets (m, J, ...) expected there.
         shares: vᵢⱼ (m, J), of sum 1 for each input.
-        weights: wᵢ (m,), how many rows each input stands for.
+        counts: wᵢ (m,), how many rows each input stands for.
         kind: that of the likelihood.
         rows: how many rows the posterior counts for, seen directly and by remembering.
         base_weight: b.
     """
 
-    base: Prior
+    base: AbstractPrior
     x: Any
     y: jax.Array
     shares: jax.Array
-    weights: jax.Array
+    counts: jax.Array
     kind: str = eqx.field(static=True)
     rows: float = eqx.field(static=True)
     base_weight: float = eqx.field(static=True, default=1.0)
@@ -47,20 +48,78 @@ class Remembered(Prior):
         """m, how many inputs are remembered."""
         return row_count(self.x)
 
-    def attach(self, shapes: Shapes) -> dict[str, dist.Distribution]:
-        """As that of `base`."""
-        return self.base.attach(shapes)
+    @property
+    def columns(self) -> tuple[int | str, ...]:  # type: ignore[override]
+        """Those of `base`."""
+        return self.base.columns
+
+    def latents(self, shapes: Shapes) -> Mapping[str, Latent]:
+        """Those of `base`."""
+        return self.base.latents(shapes)
+
+    def weights(
+        self, latents: Latents, columns: jax.Array | None = None, key: Any = None
+    ) -> Mapping[str, jax.Array]:
+        """Those of `base`."""
+        return self.base.weights(latents, columns, key)
+
+    def log_density(self, latents: Latents) -> jax.Array | None:
+        """That of `base`."""
+        return self.base.log_density(latents)
+
+    def join(self, parameters: tuple[Any, ...], blocks: tuple[Any, ...]) -> tuple[Any, ...]:
+        """As `base` does."""
+        return self.base.join(parameters, blocks)
+
+    def term(self, target: Any) -> Recollection:
+        """What is remembered."""
+        return Recollection(self, target)
+
+    def start(self, weights: Latents, key: jax.Array) -> Mapping[str, jax.Array]:
+        """As `base` does."""
+        return self.base.start(weights, key)
+
+    def derived(self, latents: Latents) -> Mapping[str, jax.Array]:
+        """What `base` derives."""
+        return self.base.derived(latents)
+
+    def no_mode(self) -> str | None:
+        """That of `base`."""
+        return self.base.no_mode()
+
+    def slots(self) -> list[Slot]:
+        """Those of `base`."""
+        return self.base.slots()
 
     def covers(self, path: str) -> bool:
         """Whether `base` is the prior of that unknown of the likelihood, too."""
         return self.base.covers(path)
 
-    def fill(self, values: dict[int, Any]) -> Remembered:
+    def fill(self, values: dict[Any, Any]) -> Remembered:
         """The prior with the numbers to be learned in `base` replaced by their values."""
-        base = self.base.fill(values)
-        return eqx.tree_at(lambda prior: (prior.base, prior.rules), self, (base, base.rules))
+        return eqx.tree_at(lambda prior: prior.base, self, self.base.fill(values))
 
-    def refuse_other(
+    @property
+    def form(self) -> AbstractPrior:
+        """That of `base`."""
+        return self.base.form
+
+    @property
+    def first(self) -> AbstractPrior:
+        """p₀."""
+        return self.base
+
+    @property
+    def first_weight(self) -> float:
+        """b."""
+        return self.base_weight
+
+    @property
+    def rows_seen(self) -> float:
+        """`rows`."""
+        return self.rows
+
+    def check(
         self, likelihood: AbstractLikelihood, inputs: InputSpec, y_shape: tuple[int, ...]
     ) -> None:
         """Refuse data or a likelihood to which what is remembered does not apply.
@@ -129,7 +188,7 @@ class Recollection(eqx.Module):
             return net.likelihood.log_prob(given, y, unknowns)
 
         each = jax.vmap(of_targets, in_axes=1, out_axes=1)(self.prior.y)
-        known = jnp.sum(self.prior.weights[:, None] * self.prior.shares * each)
+        known = jnp.sum(self.prior.counts[:, None] * self.prior.shares * each)
         if self.prior.base_weight == 1:
             return known
         base = sum(block.log_prior(theta) for block in self.target.blocks)

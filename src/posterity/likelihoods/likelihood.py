@@ -99,7 +99,7 @@ class AbstractLikelihood(eqx.Module):
                 found += slots(given, path)
         return found
 
-    def fill(self, values: dict[int, Any]) -> Self:
+    def fill(self, values: dict[Any, Any]) -> Self:
         """The likelihood with every number to be learned replaced by its value."""
         filled = {name: fill(given, values) for name, given in self._fields()}
         changed = [name for name, given in self._fields() if filled[name] is not given]

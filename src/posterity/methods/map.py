@@ -37,7 +37,8 @@ class MAP(AbstractMethod):
     ``step_size`` and ``ok``.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number out of range, or a prior whose mode is misleading, such as one with a
+            scale of its own: the mode would depend on how that scale is parametrised, or be at 0.
 
     A step whose gradient is not finite is not made: the step size is halved, and it is counted.
 
@@ -72,7 +73,13 @@ class MAP(AbstractMethod):
         return 1
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> MAPState:
-        """θ before the first step."""
+        """θ before the first step.
+
+        Raises:
+            ValueError: the prior says why it has no mode worth finding.
+        """
+        if target.no_mode:
+            raise ValueError(f"MAP: {target.no_mode} Fit with po.ADVI or po.NUTS.")
         optimizer = self._transform().init(theta)
         return MAPState(theta, optimizer, jnp.zeros((), jnp.int32), jnp.ones((), theta.dtype))
 

@@ -16,7 +16,7 @@ from posterity.model.indexing import ROWS, trace
 from posterity.model.program import ProgramModel
 from posterity.nets.adapters import as_net
 from posterity.nets.net import AbstractNet
-from posterity.priors.prior import Prior, as_prior
+from posterity.priors.prior import AbstractPrior, as_prior
 
 
 class Model(eqx.Module):
@@ -29,8 +29,8 @@ class Model(eqx.Module):
     Args:
         net: one of `posterity.nets`, an Equinox module of one example, a Flax NNX module, or a pair
             ``(init, apply)`` of functions.
-        prior: `po.priors.Normal`, any NumPyro distribution, or a dictionary of path patterns
-            ``{"layers.*.bias": ..., "*": ...}``.
+        prior: `po.priors.Normal`, any NumPyro distribution, a prior of your own, or a dictionary
+            of path patterns ``{"layers.*.bias": ..., "*": ...}``.
         likelihood: one of `posterity.likelihoods.likelihood`.
 
     Raises:
@@ -45,7 +45,7 @@ class Model(eqx.Module):
     """
 
     net: AbstractNet
-    prior: Prior
+    prior: AbstractPrior
     likelihood: AbstractLikelihood
 
     def __init__(self, net: Any, prior: Any, likelihood: AbstractLikelihood) -> None:
@@ -56,7 +56,7 @@ class Model(eqx.Module):
         self.net = as_net(net)
         self.prior = as_prior(prior)
         self.likelihood = likelihood
-        self.prior.attach(self.parameters())
+        self.prior.latents(self.parameters())
 
     @staticmethod
     def from_numpyro(program: Callable[..., Any]) -> ProgramModel:

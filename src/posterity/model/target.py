@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.dtypes import float_dtype
-from posterity.layout import Block, Parameter
+from posterity.layout import Parameter
 from posterity.learnable import Slot
 
 
@@ -56,6 +56,16 @@ class AbstractTarget(eqx.Module):
     def derived(self) -> tuple[str, ...]:
         """The names of what `values` has beside the parameters."""
         return ()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The names of what has a meaning of its own, as elements of weights have not."""
+        return (*self.paths[self.net_leaves :], *self.derived)
+
+    @property
+    def no_mode(self) -> str | None:
+        """Why a posterior mode would be misleading, as a sentence; None where it is not."""
+        return None
 
     @property
     def dtype(self) -> Any:
@@ -156,7 +166,7 @@ class AbstractTarget(eqx.Module):
     # -- the prior's own affairs ------------------------------------------------------------------
 
     @abstractmethod
-    def normal_blocks(self) -> tuple[list[tuple[Block, Any, Any]], tuple[Any, ...]]:
+    def normal_blocks(self) -> tuple[list[tuple[Any, Any, Any]], tuple[Any, ...]]:
         """The parts of θ with a normal prior as (block, loc, sd), flat, and the other parts."""
 
     @abstractmethod

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from posterity.distributions.distribution import aside_key
 from posterity.inputs import on_device, read
+from posterity.model.columns import positions
 from posterity.model.indexing import trace
 from posterity.model.model import Model
 from posterity.model.net_target import Target
@@ -42,15 +45,17 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
             "program use numpyro.infer.Predictive(program, num_samples=draws)."
         )
     given = read(x)
-    found = trace(model.net, model.template(), given.spec)
+    _, seen = positions(model.prior.columns, given.spec)
+    found = trace(model.net, model.template(), seen)
     targets = int(np.prod(found.out[1:])) // model.likelihood.outputs_per_target
     y_shape = (targets,) if targets > 1 else ()
-    target = Target.build(model, found.inputs, y_shape, rows=1)
+    target = Target.build(model, given.spec, y_shape, rows=1)
     inputs = on_device(given.converted(target.inputs))
 
     @jax.jit
     def draw(key: jax.Array) -> jax.Array:
         weights, noise = jax.random.split(key)
-        return target.distribution(target.prior_draw(weights), inputs).sample(noise)
+        aside = aside_key(key, jnp.zeros((), jnp.int32))
+        return target.distribution(target.prior_draw(weights), inputs, aside).sample(noise)
 
     return np.asarray(jax.lax.map(draw, jax.random.split(jax.random.key(seed), draws)))

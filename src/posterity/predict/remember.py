@@ -36,7 +36,6 @@ def remembered(
     refuse_point(distribution)
     inputs = as_inputs(x, target.inputs, "remember")
     predicted = predict(target, distribution, inputs, draws, 0)
-    before = target.prior if isinstance(target.prior, Remembered) else None
     temperature = float(target.temperature)
     if temperature == 0:
         raise ValueError(
@@ -44,21 +43,20 @@ def remembered(
             "uncertainty. Fit at another temperature."
         )
     seen = int(target.rows) / float(target.kl_weight)
-    rows = ((before.rows if before else 0) + seen) / temperature
+    rows = (target.prior.rows_seen + seen) / temperature
     most = rows / row_count(inputs)
-    weights = rows_known(predicted.aleatoric, predicted.epistemic, most)
+    counts = rows_known(predicted.aleatoric, predicted.epistemic, most)
     y, shares = target.likelihood.expected(predicted.mean, predicted.aleatoric)
     dtype = target.likelihood.target_dtype
     return Remembered(
-        rules=target.prior.rules,
-        base=before.base if before else target.prior,
+        base=target.prior.first,
         x=on_device(inputs),
         y=jnp.asarray(y, dtype),
         shares=jnp.asarray(shares, float_dtype()),
-        weights=jnp.asarray(weights, float_dtype()),
+        counts=jnp.asarray(counts, float_dtype()),
         kind=target.likelihood.kind,
         rows=rows,
-        base_weight=(before.base_weight if before else 1.0) / temperature,
+        base_weight=target.prior.first_weight / temperature,
     )
 
 

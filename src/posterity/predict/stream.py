@@ -21,6 +21,13 @@ from posterity.predict.windows import Source, block_of, shorter, windows
 ROWS = 2_048  # rows per compiled call; more are done call by call
 
 
+class Draw(NamedTuple):
+    """What makes a predictor: θ (D,), and what a distribution's `aside` has of it."""
+
+    theta: jax.Array
+    aside: Any = None
+
+
 class Moments(NamedTuple):
     """Running moments over draws, by row.
 
@@ -107,7 +114,7 @@ def means(target: Target, theta: jax.Array, x: Any) -> np.ndarray:
 @eqx.filter_jit
 def _means(target: Target, theta: jax.Array, x: Any) -> jax.Array:
     evaluate = _mean_var(target, x)
-    return jax.lax.map(lambda row: evaluate(row)[0], theta, batch_size=32)
+    return jax.lax.map(lambda row: evaluate(Draw(row))[0], theta, batch_size=32)
 
 
 def cdf(source: Source, x: Any, points: np.ndarray, of_y: bool) -> np.ndarray:
@@ -122,35 +129,43 @@ def cdf(source: Source, x: Any, points: np.ndarray, of_y: bool) -> np.ndarray:
 
 
 def _fold(
-    source: Source, rows: int, merge: Callable[[Any, jax.Array, jax.Array], Any], carry: Any
+    source: Source, rows: int, merge: Callable[[Any, Draw, jax.Array], Any], carry: Any
 ) -> Any:
-    """Fold `merge(carry, thetas, weights)` over blocks of draws; weight 0 marks draws too many."""
+    """Fold `merge(carry, draws, weights)` over blocks of draws; weight 0 marks draws too many."""
     block = block_of(source.target.size, rows)
 
     def body(number: jax.Array, carry: Any) -> Any:
         index = number * block + jnp.arange(block)
         # Draws too many repeat the last one: zero times another could be zero times infinity.
         known = jnp.minimum(index, source.stop - 1)
-        thetas = jax.vmap(source.distribution.draw, (None, 0))(source.key, known)
-        return merge(carry, thetas, (index < source.stop).astype(thetas.dtype))
+        draws = jax.vmap(_draw, (None, 0))(source, known)
+        return merge(carry, draws, (index < source.stop).astype(draws.theta.dtype))
 
     return jax.lax.fori_loop(source.start // block, -(-source.stop // block), body, carry)
 
 
-def _each_draw(function: Callable[[jax.Array], Any], thetas: jax.Array) -> Any:
+def _draw(source: Source, index: jax.Array) -> Draw:
+    """Draw number `index`."""
+    distribution, key = source.distribution, source.key
+    return Draw(distribution.draw(key, index), distribution.aside(key, index))
+
+
+def _each_draw(function: Callable[[Draw], Any], draws: Draw) -> Any:
     """`function` of every draw of a block, with the draws as first axis."""
-    if thetas.shape[0] > 1:
-        return jax.vmap(function)(thetas)
+    if draws.theta.shape[0] > 1:
+        return jax.vmap(function)(draws)
     # A block of one, as large nets have, is spared batched products and grouped convolutions.
-    return jax.tree.map(lambda leaf: leaf[None], function(thetas[0]))
+    only = jax.tree.map(lambda leaf: leaf[0], draws)
+    return jax.tree.map(lambda leaf: leaf[None], function(only))
 
 
-def _mean_var(target: Target, x: Any) -> Callable[[jax.Array], tuple[Any, Any, Any]]:
+def _mean_var(target: Target, x: Any) -> Callable[[Draw], tuple[Any, Any, Any]]:
     likelihood = target.likelihood
     classes = likelihood.classes
 
-    def evaluate(theta: jax.Array) -> tuple[Any, Any, Any]:
-        outputs, unknowns = target.outputs(theta, x)
+    def evaluate(draw: Draw) -> tuple[Any, Any, Any]:
+        theta = draw.theta
+        outputs, unknowns = target.outputs(theta, x, draw.aside)
         mean, var = likelihood.mean_and_var(outputs, unknowns)
         entropy = jnp.zeros(row_count(x), theta.dtype)
         if classes:
@@ -164,8 +179,8 @@ def _mean_var(target: Target, x: Any) -> Callable[[jax.Array], tuple[Any, Any, A
 def _moments(source: Source, carry: Moments | None, x: Any) -> Moments:
     evaluate = _mean_var(source.target, x)
 
-    def merge(old: Moments, thetas: jax.Array, weights: jax.Array) -> Moments:
-        means, variances, entropies = _each_draw(evaluate, thetas)
+    def merge(old: Moments, draws: Draw, weights: jax.Array) -> Moments:
+        means, variances, entropies = _each_draw(evaluate, draws)
         n = jnp.sum(weights)
         total = old.n + n
 
@@ -186,8 +201,7 @@ def _moments(source: Source, carry: Moments | None, x: Any) -> Moments:
 
     if carry is None:
         dtype = source.target.dtype
-        theta = jax.ShapeDtypeStruct((source.distribution.size,), dtype)
-        shapes = jax.eval_shape(evaluate, theta)
+        shapes = jax.eval_shape(lambda index: evaluate(_draw(source, index)), source.start)
         zeros = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
         begin = Moments(jnp.zeros((), dtype), zeros[0], zeros[0], zeros[1], zeros[2])
     else:
@@ -201,8 +215,11 @@ def _moments(source: Source, carry: Moments | None, x: Any) -> Moments:
 def _log_prob(source: Source, carry: Any, x: Any, y: jax.Array) -> jax.Array:
     """log Σₛ p(y | x, θₛ)."""
 
-    def merge(old: jax.Array, thetas: jax.Array, weights: jax.Array) -> jax.Array:
-        each = _each_draw(lambda theta: source.target.log_likelihood(theta, Batch(x, y)), thetas)
+    def log_likelihood(draw: Draw) -> jax.Array:
+        return source.target.log_likelihood(draw.theta, Batch(x, y), draw.aside)
+
+    def merge(old: jax.Array, draws: Draw, weights: jax.Array) -> jax.Array:
+        each = _each_draw(log_likelihood, draws)
         each = jnp.where(weights[:, None] > 0, each, -jnp.inf)
         return jnp.logaddexp(old, jax.scipy.special.logsumexp(each, axis=0))
 
@@ -215,7 +232,7 @@ def _raw_mean(source: Source, x: Any, numbers: jax.Array) -> jax.Array:
     evaluate = _mean_var(source.target, x)
 
     def one(index: Any) -> jax.Array:
-        return evaluate(source.distribution.draw(source.key, index))[0]
+        return evaluate(_draw(source, index))[0]
 
     return jnp.moveaxis(jax.lax.map(one, numbers), 0, 1)
 
@@ -223,17 +240,17 @@ def _raw_mean(source: Source, x: Any, numbers: jax.Array) -> jax.Array:
 @eqx.filter_jit
 def _raw_y(source: Source, x: Any, numbers: jax.Array) -> jax.Array:
     def one(index: Any) -> jax.Array:
-        theta = source.distribution.draw(source.key, index)
+        theta, aside = _draw(source, index)
         noise = jax.random.fold_in(jax.random.fold_in(source.key, index), 1)
-        return source.target.distribution(theta, x).sample(noise)
+        return source.target.distribution(theta, x, aside).sample(noise)
 
     return jnp.moveaxis(jax.lax.map(one, numbers), 0, 1)
 
 
 @eqx.filter_jit
 def _cdf_of_y(source: Source, carry: Any, x: Any, points: jax.Array) -> jax.Array:
-    def each(theta: jax.Array) -> jax.Array:
-        given = source.target.distribution(theta, x)
+    def each(draw: Draw) -> jax.Array:
+        given = source.target.distribution(draw.theta, x, draw.aside)
         return jnp.moveaxis(source.target.likelihood.cdf(given, jnp.moveaxis(points, -1, 0)), 0, -1)
 
     return _sum(source, carry, x, points, each)
@@ -243,8 +260,8 @@ def _cdf_of_y(source: Source, carry: Any, x: Any, points: jax.Array) -> jax.Arra
 def _cdf_of_mean(source: Source, carry: Any, x: Any, points: jax.Array) -> jax.Array:
     evaluate = _mean_var(source.target, x)
 
-    def each(theta: jax.Array) -> jax.Array:
-        return (evaluate(theta)[0][..., None] <= points).astype(points.dtype)
+    def each(draw: Draw) -> jax.Array:
+        return (evaluate(draw)[0][..., None] <= points).astype(points.dtype)
 
     return _sum(source, carry, x, points, each)
 
@@ -254,10 +271,10 @@ def _sum(
     carry: Any,
     x: Any,
     points: jax.Array,
-    each: Callable[[jax.Array], jax.Array],
+    each: Callable[[Draw], jax.Array],
 ) -> jax.Array:
-    def merge(old: jax.Array, thetas: jax.Array, weights: jax.Array) -> jax.Array:
-        return old + jnp.tensordot(weights, _each_draw(each, thetas), 1)
+    def merge(old: jax.Array, draws: Draw, weights: jax.Array) -> jax.Array:
+        return old + jnp.tensordot(weights, _each_draw(each, draws), 1)
 
     rows = row_count(x) * points.shape[-1]
     return _fold(source, rows, merge, jnp.zeros_like(points) if carry is None else carry)

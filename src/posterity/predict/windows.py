@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.distributions.distribution import AbstractDistribution
+from posterity.distributions.distribution import AbstractDistribution, aside_key
 from posterity.distributions.draws import AbstractDraws
 from posterity.dtypes import float_dtype
 from posterity.model.net_target import Target
@@ -30,6 +30,9 @@ class Drawn(Protocol):
 
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """θ (D,) of draw number `index`."""
+
+    def aside(self, key: jax.Array, index: jax.Array) -> Any:
+        """What makes a predictor beside θ of that draw."""
 
 
 class Window(eqx.Module):
@@ -52,6 +55,10 @@ class Window(eqx.Module):
         """Draw number `index` of the whole row."""
         del key
         return self.theta[index - self.first]
+
+    def aside(self, key: jax.Array, index: jax.Array) -> Any:
+        """The key of draw number `index` of the whole row."""
+        return aside_key(key, index)
 
 
 class Source(NamedTuple):

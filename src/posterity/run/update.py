@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from posterity.diagnostics.result import Code
 from posterity.distributions.distribution import AbstractDensity, Correlations
-from posterity.distributions.prior_of_weights import JointPrior
 from posterity.inputs import as_inputs, read, row_count, take
 from posterity.methods import METHODS, method_named
 from posterity.methods.map import MAP
@@ -40,7 +39,7 @@ def update(
     model = Model(target.net, prior, target.likelihood)
     if isinstance(data, (tuple, list)) and len(data) == 2:  # `fit` refuses all else
         data = (read(data[0]).matched(target.inputs), data[1])
-    density = None if remember is not None else cast(JointPrior, prior).density
+    density = prior.as_distribution()
     if density is not None:
         settings.setdefault("init", Posterior(target, density))
     elif "init" not in settings:
@@ -63,9 +62,10 @@ def _started(
     New rows may ask for another curve. Descent without noise finds the way there more often than
     gradients under the noise of q, so that of several starts, of which the best counts, all but one
     have descended. That one is for wide nets, whose modes fit too well to be good places for q.
+    Where the prior has no mode, nothing descends.
     """
     count = method.start_count(posterior.target)
-    if method.collects or count == 1:
+    if method.collects or count == 1 or model.prior.no_mode():
         return method, posterior
     drawn, *seeds = np.random.SeedSequence(seed % 2**32).generate_state(count + 1)
     starts = np.array(posterior.sample(count, seed=int(drawn))).reshape(count, 1, -1)

@@ -27,7 +27,7 @@ from posterity.nets.mlp import MLP
 from posterity.nets.net import AbstractNet
 from posterity.nets.resnet import ResNet
 from posterity.nets.rnn import Recurrent
-from posterity.priors.prior import Prior
+from posterity.priors.prior import AbstractPrior, Prior
 from posterity.priors.scale_mixture import ScaleMixtureDistribution
 
 Json = Any
@@ -67,7 +67,7 @@ class CannotEncodeError(TypeError):
     """A part of a model that plain data cannot describe; loading then needs the model."""
 
 
-def encode_model(model_net: AbstractNet, prior: Prior, likelihood: Any) -> Json:
+def encode_model(model_net: AbstractNet, prior: AbstractPrior, likelihood: Any) -> Json:
     """A model as plain data.
 
     Raises:
@@ -80,7 +80,7 @@ def encode_model(model_net: AbstractNet, prior: Prior, likelihood: Any) -> Json:
         remembered = {name: getattr(prior, name) for name in kept}
     return {
         "net": _encode_net(model_net),
-        "prior": [[pattern, encode_distribution(rule)] for pattern, rule in base.rules],
+        "prior": _encode_rules(base.form),
         "joint": _encode_joint(base) if isinstance(base, JointPrior) else None,
         "remembered": remembered,
         "likelihood": _encode_likelihood(likelihood),
@@ -100,15 +100,24 @@ def decode_model(
         ValueError, KeyError, TypeError: the data describe no model.
     """
     rules = tuple((str(pattern), decode_distribution(rule)) for pattern, rule in data["prior"])
-    prior = Prior(rules)
+    prior: AbstractPrior = Prior(rules)
     if data.get("joint"):
-        prior = _decode_joint(rules, data["joint"], density)
+        prior = _decode_joint(prior, data["joint"], density)
     if data.get("remembered"):
         rows, kind = float(data["remembered"]["rows"]), str(data["remembered"]["kind"])
         weight = float(data["remembered"].get("base_weight", 1.0))
         known = {"rows": rows, "kind": kind, "base_weight": weight, **(remembered or {})}
-        prior = Remembered(rules=rules, base=prior, **known)
+        prior = Remembered(base=prior, **known)
     return Model(_decode_net(data["net"]), prior, _decode_likelihood(data["likelihood"]))
+
+
+def _encode_rules(prior: AbstractPrior) -> Json:
+    if not isinstance(prior, Prior):
+        raise CannotEncodeError(f"the prior {type(prior).__name__} is not this library's")
+    for _, rule in prior.rules:
+        if not isinstance(rule, dist.Distribution):
+            raise CannotEncodeError(f"the prior {type(rule).__name__} is not this library's")
+    return [[pattern, encode_distribution(rule)] for pattern, rule in prior.rules]
 
 
 def _encode_joint(prior: JointPrior) -> Json:
@@ -116,13 +125,13 @@ def _encode_joint(prior: JointPrior) -> Json:
     return {"parameters": [list(parameter) for parameter in prior.parameters], "unknowns": unknowns}
 
 
-def _decode_joint(rules: Any, data: Json, density: Any) -> JointPrior:
+def _decode_joint(base: AbstractPrior, data: Json, density: Any) -> JointPrior:
     parameters = tuple(
         Parameter(str(path), tuple(map(int, shape)), int(start), int(stop))
         for path, shape, start, stop in data["parameters"]
     )
     unknowns = {str(path): decode_distribution(given) for path, given in data["unknowns"].items()}
-    return JointPrior(rules, density, parameters, unknowns)
+    return JointPrior(base, density, parameters, unknowns)
 
 
 def _encode_net(net: AbstractNet) -> Json:

@@ -39,7 +39,7 @@ HISTORY = "history."
 DRAWS = "theta"  # the array of stored draws
 PRIOR = "prior."  # what the arrays of a joint prior begin with
 REMEMBERED = "remembered."  # what those of a prior that remembers predictions begin with
-ARRAYS = ("y", "shares", "weights")  # of the latter, beside its inputs
+ARRAYS = {"y": "y", "shares": "shares", "weights": "counts"}  # of the latter: field
 
 
 class PosteriorFileError(ValueError):
@@ -54,7 +54,9 @@ def save(posterior: Any, path: Path) -> Path:
     target = posterior.target
     prior, base = None, None if isinstance(target, ProgramTarget) else target.prior
     if isinstance(base, Remembered):
-        tensors |= {REMEMBERED + name: np.asarray(getattr(base, name)) for name in ARRAYS}
+        tensors |= {
+            REMEMBERED + name: np.asarray(getattr(base, field)) for name, field in ARRAYS.items()
+        }
         for name, x in zip(_remembered_names(target.inputs), jax.tree.leaves(base.x)):
             tensors[name] = np.asarray(x)
         base = base.base
@@ -274,7 +276,7 @@ def _remembered(path: Path, description: Any, tensors: dict[str, Any]) -> dict[s
     finite = all(np.isfinite(part).all() for part in (*x, y, shares, weights))
     if not (fits and finite and (shares >= 0).all() and (weights >= 0).all()):
         raise PosteriorFileError(f"{path}: what its prior remembers makes no sense.")
-    found = {"y": y, "shares": shares, "weights": weights, "x": inputs.built(x)}
+    found = {"y": y, "shares": shares, "counts": weights, "x": inputs.built(x)}
     return jax.tree.map(_number, found)
 
 
