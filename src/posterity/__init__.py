@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from posterity.methods.vi.dadvi import DADVI
     from posterity.methods.vi.ivon import IVON
     from posterity.model.model import Model
-    from posterity.posterior import Posterior
+    from posterity.posterior import Posterior, load
     from posterity.predict.predictive import Predictive
     from posterity.predict.prior_predictive import prior_predictive
     from posterity.reports import report
     from posterity.run.fit import fit
-    from posterity.storage.file import load
+    from posterity.storable import stored
 
 # Names are imported when first used: `import posterity` and the command line start at once, and
 # what needs an extra is needed only by those who use it.
@@ -65,10 +65,11 @@ _NAMES = {
     "elbo": "posterity.diagnostics.elbo",
     "fit": "posterity.run.fit",
     "learned": "posterity.learnable",
-    "load": "posterity.storage.file",
+    "load": "posterity.posterior",
     "pareto_khat": "posterity.diagnostics.khat",
     "prior_predictive": "posterity.predict.prior_predictive",
     "report": "posterity.reports",
+    "stored": "posterity.storable",
 }
 
 __all__ = [
@@ -102,6 +103,7 @@ __all__ = [
     "priors",
     "report",
     "schedules",
+    "stored",
 ]
 
 __version__ = "0.1.0.dev0"

@@ -11,8 +11,10 @@ import numpyro.distributions as dist
 
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.priors.prior import Prior, Shapes
+from posterity.storable import refuse_numbers, stored
 
 
+@stored("priors.Remembered")
 class Remembered(Prior):
     """A prior times the expected likelihood of targets that a posterior predicts.
 
@@ -37,6 +39,24 @@ class Remembered(Prior):
     weights: jax.Array
     kind: str = eqx.field(static=True)
     rows: int = eqx.field(static=True)
+
+    def check_stored(self) -> None:
+        """Finite numbers of matching lengths, shares and weights from zero on."""
+        try:
+            self._check_arrays()
+        except ValueError as error:
+            raise ValueError(f"what its prior remembers makes no sense: {error}") from error
+
+    def _check_arrays(self) -> None:
+        refuse_numbers("x", self.x, self.x.ndim)
+        refuse_numbers("y", self.y, self.y.ndim, floats=False)
+        refuse_numbers("shares", self.shares, 2, least=0)
+        refuse_numbers("weights", self.weights, 1, least=0)
+        m = len(self.weights)
+        if self.x.shape[:1] != (m,) or self.y.shape[:2] != self.shares.shape or m < 1:
+            raise ValueError("its arrays have different lengths.")
+        if len(self.shares) != m or self.rows < 1:
+            raise ValueError(f"shares of {len(self.shares)} inputs, weights of {m}, of no rows.")
 
     def attach(self, shapes: Shapes) -> dict[str, dist.Distribution]:
         """As that of `base`."""

@@ -14,6 +14,7 @@ import numpyro.distributions as dist
 from posterity.dtypes import float_dtype
 from posterity.layout import UNKNOWN, Block, Parameter
 from posterity.priors.prior import Prior, Shapes
+from posterity.storable import stored
 
 
 class Density(Protocol):
@@ -36,6 +37,7 @@ class Density(Protocol):
         """(mean, sd) of independent normals; None of any other density."""
 
 
+@stored("priors.Joint")
 class JointPrior(Prior):
     """A density over a net's weights and a likelihood's unknowns together.
 
@@ -54,6 +56,13 @@ class JointPrior(Prior):
     density: Any
     parameters: tuple[Parameter, ...] = eqx.field(static=True)
     unknowns: dict[str, dist.Distribution]
+
+    def check_stored(self) -> None:
+        """The parameters follow each other and end where the density does."""
+        starts = [0, *(parameter.stop for parameter in self.parameters)]
+        follow = all(p.start == at and p.stop > at for p, at in zip(self.parameters, starts))
+        if not follow or len(starts) < 2 or getattr(self.density, "size", None) != starts[-1]:
+            raise ValueError("the parameters of a joint prior are not those of its density.")
 
     def attach(self, shapes: Shapes) -> dict[str, dist.Distribution]:
         """As `Prior.attach`, of exactly the net that was fitted.

@@ -13,6 +13,7 @@ import numpyro.distributions as dist
 
 from posterity.dtypes import float_dtype
 from posterity.likelihoods.likelihood import AbstractLikelihood, Unknowns, refuse_first
+from posterity.storable import stored
 
 
 class AbstractClassLikelihood(AbstractLikelihood):
@@ -51,6 +52,7 @@ class AbstractClassLikelihood(AbstractLikelihood):
         )
 
 
+@stored("likelihoods.Bernoulli")
 class Bernoulli(AbstractClassLikelihood):
     """Binary labels.
 
@@ -92,6 +94,7 @@ class Bernoulli(AbstractClassLikelihood):
         return jax.nn.softplus(-size) + jax.nn.sigmoid(-size) * size
 
 
+@stored("likelihoods.Categorical")
 class Categorical(AbstractClassLikelihood):
     """Labels of K classes.
 
@@ -112,6 +115,15 @@ class Categorical(AbstractClassLikelihood):
                 f"Categorical: classes must be a whole number from 2, not {classes!r}."
             )
         self.number = int(classes)
+
+    def stored_as(self) -> dict[str, Any]:
+        """The argument, for files."""
+        return {"classes": self.number}
+
+    @classmethod
+    def from_stored(cls, classes: int) -> Categorical:
+        """The inverse of `stored_as`."""
+        return cls(classes)
 
     @property
     def outputs_per_target(self) -> int:

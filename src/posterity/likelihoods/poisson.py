@@ -11,8 +11,10 @@ import numpyro.distributions as dist
 
 from posterity.dtypes import float_dtype
 from posterity.likelihoods.likelihood import AbstractLikelihood, Unknowns, refuse_first
+from posterity.storable import stored
 
 
+@stored("likelihoods.Poisson")
 class Poisson(AbstractLikelihood):
     """Counts.
 

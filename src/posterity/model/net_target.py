@@ -19,9 +19,10 @@ from posterity.layout import UNKNOWN, Block, Parameter, lay_out
 from posterity.learnable import Learned, Slot, is_learned
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.model import Model, check_outputs
-from posterity.model.target import AbstractTarget
+from posterity.model.target import AbstractTarget, check_counts
 from posterity.nets.net import AbstractNet
 from posterity.priors.prior import Prior
+from posterity.storable import stored
 
 
 class Batch(NamedTuple):
@@ -31,6 +32,7 @@ class Batch(NamedTuple):
     y: jax.Array
 
 
+@stored("targets.Net")
 class Target(AbstractTarget):
     """The target of a `Model`: net, prior and likelihood, and the size of its data.
 
@@ -56,6 +58,37 @@ class Target(AbstractTarget):
     slots: tuple[Slot, ...] = eqx.field(static=True)
     kl_weight: float = eqx.field(static=True)
     convolves: bool = eqx.field(static=True)
+
+    def stored_as(self) -> dict[str, Any]:
+        """What `build` takes, for files."""
+        return {
+            "net": self.net,
+            "prior": self.prior,
+            "likelihood": self.likelihood,
+            "x_shape": self.x_shape,
+            "y_shape": self.y_shape,
+            "rows": int(self.rows),
+            "kl_weight": float(self.kl_weight),
+        }
+
+    @classmethod
+    def from_stored(
+        cls,
+        net: AbstractNet,
+        prior: Prior,
+        likelihood: AbstractLikelihood,
+        x_shape: tuple[int, ...],
+        y_shape: tuple[int, ...],
+        rows: int,
+        kl_weight: float,
+    ) -> Target:
+        """The inverse of `stored_as`.
+
+        Raises:
+            ValueError: numbers out of their ranges, or parts that do not fit together.
+        """
+        check_counts(rows, kl_weight)
+        return cls.build(Model(net, prior, likelihood), x_shape, y_shape, rows, kl_weight)
 
     @classmethod
     def build(

@@ -160,3 +160,15 @@ class AbstractTarget(eqx.Module):
     @abstractmethod
     def net_draw(self, key: jax.Array) -> jax.Array:
         """θ to start from, where nothing else is asked for."""
+
+
+def check_counts(rows: int, kl_weight: float) -> None:
+    """Refuse what no fit has, as a forged file may have it.
+
+    Raises:
+        ValueError: no rows, or a weight that is negative or not finite.
+    """
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, not {rows}.")
+    if not 0 <= kl_weight < np.inf:
+        raise ValueError(f"kl_weight must be a finite number from 0, not {kl_weight}.")

@@ -11,10 +11,12 @@ import numpyro.distributions as dist
 
 from posterity.layout import fit_shape
 from posterity.learnable import Slot, fill, slots
+from posterity.storable import stored
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+@stored("priors.ByPath")
 class Prior(eqx.Module):
     """Independent priors over named parameters, chosen by path pattern.
 
@@ -29,6 +31,12 @@ class Prior(eqx.Module):
     """
 
     rules: tuple[tuple[str, dist.Distribution], ...]
+
+    def check_stored(self) -> None:
+        """No rule of a discrete distribution."""
+        for pattern, rule in self.rules:
+            if rule.support.is_discrete:
+                raise ValueError(f"the prior of {pattern!r} is discrete.")
 
     def attach(self, shapes: Shapes) -> dict[str, dist.Distribution]:
         """The distribution of every parameter.

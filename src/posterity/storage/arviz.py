@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
+import equinox as eqx
+import jax
 import numpy as np
 
-import posterity
+from posterity.diagnostics.history import History
+from posterity.distributions import named
+from posterity.distributions.distribution import AbstractDistribution
 from posterity.distributions.draws import AbstractDraws
-from posterity.posterior import Posterior, Seed
+from posterity.model.target import AbstractTarget
 
 # What ArviZ calls the figures that samplers report (its schema's names of sample statistics).
 STATS = {
@@ -23,8 +29,21 @@ STATS = {
 }
 
 
-def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
+def to_arviz(
+    target: AbstractTarget,
+    distribution: AbstractDistribution,
+    history: History,
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    *,
+    draws: int,
+    seed: int | jax.Array,
+) -> Any:
     """`InferenceData` (ArviZ 0.x) or `DataTree` (1.x); see `Posterior.to_arviz`.
+
+    Args:
+        target, distribution: what is drawn from. history, settings, facts: of the run.
+        draws: how many, where draws are made on demand. seed: an integer or a JAX key.
 
     Raises:
         ImportError: ArviZ is not installed.
@@ -33,8 +52,7 @@ def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
         import arviz
     except ImportError as error:
         raise ImportError('to_arviz needs ArviZ: pip install "posterity[arviz]".') from error
-    target = posterior.target
-    weights = posterior.named((*target.paths, *target.derived), n, seed)
+    weights = _values(target, distribution, draws, seed)
     dims = {
         path: [f"{path}_dim_{axis}" for axis in range(values.ndim - 2)]
         for path, values in weights.items()
@@ -45,26 +63,46 @@ def to_arviz(posterior: Posterior, n: int, seed: Seed) -> Any:
         for name, length in zip(dims[path], values.shape[2:])
     }
     groups: dict[str, Any] = {"posterior": weights}
-    if isinstance(posterior.distribution, AbstractDraws):
-        groups["sample_stats"] = _stats(posterior, next(iter(weights.values())).shape[:2])
+    if isinstance(distribution, AbstractDraws):
+        shape = next(iter(weights.values())).shape[:2]
+        groups["sample_stats"] = _stats(history, settings, shape)
     groups = {name: group for name, group in groups.items() if group}
     if int(arviz.__version__.split(".")[0]) >= 1:
         data = arviz.from_dict(groups, coords=coords, dims=dims)
     else:
         data = arviz.from_dict(**groups, coords=coords, dims=dims)
     for name in groups:
-        data[name].attrs.update(_origin(posterior))
+        data[name].attrs.update(_origin({**settings, **facts}))
     return data
 
 
-def _stats(posterior: Posterior, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def _values(
+    target: AbstractTarget, distribution: AbstractDistribution, draws: int, seed: int | jax.Array
+) -> dict[str, np.ndarray]:
+    """All named quantities of all stored draws, or of so many new ones."""
+    paths = (*target.paths, *target.derived)
+    if isinstance(distribution, AbstractDraws):
+        return named.of_draws(target, distribution, paths)
+    key = jax.random.key(int(seed)) if isinstance(seed, (int, np.integer)) else seed
+    theta = _sample(distribution, key, int(draws))
+    return jax.tree.map(np.asarray, named.of_theta(target, theta, paths))
+
+
+@eqx.filter_jit
+def _sample(distribution: AbstractDistribution, key: jax.Array, draws: int) -> jax.Array:
+    return distribution.sample(key, draws)
+
+
+def _stats(
+    history: History, settings: Mapping[str, Any], shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
     """Sample statistics of the kept draws: the last step of each draw's `thin`.
 
     But a draw counts as divergent, or as one of the longest path, if any of its steps was.
     """
-    thin = int(posterior.settings.get("thin") or 1)
-    deepest = posterior.settings.get("max_depth")
-    fields = dict(posterior.history.fields)
+    thin = int(settings.get("thin") or 1)
+    deepest = settings.get("max_depth")
+    fields = dict(history.fields)
     if "depth" in fields and deepest is not None:
         fields["deepest"] = fields["depth"] >= deepest
     stats: dict[str, np.ndarray] = {}
@@ -76,13 +114,12 @@ def _stats(posterior: Posterior, shape: tuple[int, ...]) -> dict[str, np.ndarray
     return stats
 
 
-def _origin(posterior: Posterior) -> dict[str, Any]:
+def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Where the draws come from, in ArviZ's names of attributes."""
-    settings = posterior.settings
     found: dict[str, Any] = {
         "inference_library": "posterity",
-        "inference_library_version": posterity.__version__,
-        "inference_method": str(settings["method"]),
+        "inference_library_version": metadata.version("posterity"),
+        "inference_method": str(settings.get("method", "unknown")),
     }
     if isinstance(settings.get("seconds"), float):
         found["sampling_time"] = settings["seconds"]
