@@ -64,7 +64,7 @@ def problems() -> list[Problem]:
     model, data = gap()
     method = po.NUTS(chains=1, warmup=300, draws=100)
     posterior = po.fit(model, data, method, seed=1, progress=False)
-    draws = jnp.asarray(posterior.sample(0, 100))[0]
+    draws = jnp.asarray(posterior.sample(100))[0]
     batch = posterior.whole(data)
 
     def log_joint(theta: jax.Array) -> jax.Array:

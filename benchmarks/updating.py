@@ -91,8 +91,8 @@ def main() -> None:
             row(name, seed, "all at once", whole)
             for kept in KEPT if "mean-field" not in name else (None,):
                 q = first.as_prior(kept).density
-                parts = first.target, q, first.history, first.settings, first.result
-                row(name, seed, f"prior, {kept or 'all'}", po.Posterior(*parts))
+                prior = po.Posterior(first.target, q, settings=first.settings)
+                row(name, seed, f"prior, {kept or 'all'}", prior)
                 second = first.update(gap, correlations=kept, seed=seed, progress=False)
                 row(name, seed, f"updated, {kept or 'all'}", second)
             for count in REMEMBERED:

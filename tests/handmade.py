@@ -30,9 +30,9 @@ def posterior_of(
     return po.Posterior(
         target,
         distribution,
-        History(history or {}),
-        {"method": "handmade", **settings},
-        Result(Code.COMPLETED, "Made by hand."),
+        history=History(history or {}),
+        settings={"method": "handmade", **settings},
+        result=Result(Code.COMPLETED, "Made by hand."),
     )
 
 

@@ -82,7 +82,7 @@ def test_they_stand_in_any_prior_or_likelihood(prior, scale, names, tmp_path) ->
     starts = {0.2, 1.0, 0.1, 0.0}
     assert all(value not in starts for value in posterior.learned.values())
     # The posterior's own model has plain numbers in their places, and can be saved.
-    theta = posterior.sample(0, 1)[0, 0]
+    theta = posterior.sample(1)[0, 0]
     assert np.isfinite(float(posterior.target.log_prior(theta)))
     again = po.load(posterior.save(tmp_path / "posterior"))
     assert again.learned == posterior.learned

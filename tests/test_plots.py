@@ -243,9 +243,9 @@ def with_history(posterior, **fields):
     return po.Posterior(
         posterior.target,
         posterior.distribution,
-        History({name: np.asarray(values) for name, values in fields.items()}),
-        posterior.settings,
-        posterior.result,
+        history=History({name: np.asarray(values) for name, values in fields.items()}),
+        settings=posterior.settings,
+        result=posterior.result,
     )
 
 
@@ -295,7 +295,7 @@ def test_density_integrates_to_one_where_the_posterior_is(plane):
     ax = drawn(po.plots.density(posterior, "layers.1.bias"))
     at, density = ax.lines[0].get_data()
     assert abs(np.trapezoid(density, at) - 1) < 0.02
-    drawn_values = posterior.weights("layers.1.bias", n=4_000)
+    drawn_values = posterior.weights("layers.1.bias", draws=4_000)
     assert abs(np.trapezoid(at * density, at) - drawn_values.mean()) < 0.05 * drawn_values.std()
 
 

@@ -21,26 +21,30 @@ STORED = posterior_of(linear(NOISY), draws_of(CHAINS))
 
 
 def test_samples_have_axes_chain_draw_parameter():
-    assert GAUSSIAN.sample(0, 7).shape == (1, 7, 2)
-    assert STORED.sample(0, 60).shape == (3, 20, 2)
-    assert STORED.sample(0, 9).shape == (1, 9, 2)
-    assert STORED.sample(0, 130).shape == (1, 130, 2)
-    np.testing.assert_array_equal(STORED.sample(0, 60), CHAINS)
+    assert GAUSSIAN.sample(7).shape == (1, 7, 2)
+    assert STORED.sample().shape == (3, 20, 2)
+    assert STORED.sample(60).shape == (1, 60, 2)  # as of any other number
+    assert GAUSSIAN.sample().shape == (1, 1_000, 2)
+    assert STORED.sample(9).shape == (1, 9, 2)
+    assert STORED.sample(130).shape == (1, 130, 2)
+    np.testing.assert_array_equal(STORED.sample(), CHAINS)
 
 
 def test_fewer_draws_are_the_beginning_of_more():
-    np.testing.assert_array_equal(GAUSSIAN.sample(3, 5)[0], GAUSSIAN.sample(3, 10)[0, :5])
-    np.testing.assert_array_equal(STORED.sample(3, 5)[0], STORED.sample(3, 10)[0, :5])
+    np.testing.assert_array_equal(GAUSSIAN.sample(5, seed=3)[0], GAUSSIAN.sample(10, seed=3)[0, :5])
+    np.testing.assert_array_equal(STORED.sample(5, seed=3)[0], STORED.sample(10, seed=3)[0, :5])
 
 
 def test_a_seed_is_a_number_or_a_key():
-    np.testing.assert_array_equal(GAUSSIAN.sample(3, 5), GAUSSIAN.sample(jax.random.key(3), 5))
-    np.testing.assert_array_equal(GAUSSIAN.sample(3, 5), GAUSSIAN.sample(np.int64(3), 5))
-    assert not np.isin(GAUSSIAN.sample(3, 5), GAUSSIAN.sample(4, 5)).any()
+    np.testing.assert_array_equal(
+        GAUSSIAN.sample(5, seed=3), GAUSSIAN.sample(5, seed=jax.random.key(3))
+    )
+    np.testing.assert_array_equal(GAUSSIAN.sample(5, seed=3), GAUSSIAN.sample(5, seed=np.int64(3)))
+    assert not np.isin(GAUSSIAN.sample(5, seed=3), GAUSSIAN.sample(5, seed=4)).any()
 
 
 def test_gaussian_draws_have_their_moments():
-    theta = np.asarray(GAUSSIAN.sample(1, 5_000)[0], float)
+    theta = np.asarray(GAUSSIAN.sample(5_000, seed=1)[0], float)
     z = (theta - [1.0, -2.0]) / [0.5, 0.1]
     limit = z_limit(5) / np.sqrt(5_000)
     assert np.abs(z.mean(0)).max() < limit
@@ -88,11 +92,13 @@ def test_weights_are_named_and_constrained():
     np.testing.assert_allclose(
         STORED.weights("layers.0.weight"), CHAINS[..., 0][..., None, None], rtol=1e-6
     )
-    scale = STORED.weights("likelihood.scale", n=5)  # a sampler gives all of its own
+    scale = STORED["likelihood.scale"]
     np.testing.assert_allclose(scale, np.exp(CHAINS[..., 1]), rtol=1e-5)
-    few = GAUSSIAN.weights("likelihood.scale", n=5, seed=2)
+    fifth = np.exp(STORED.sample(5)[..., 1])
+    np.testing.assert_allclose(STORED.weights("likelihood.scale", draws=5), fifth, rtol=1e-5)
+    few = GAUSSIAN.weights("likelihood.scale", draws=5, seed=2)
     assert few.shape == (1, 5)
-    np.testing.assert_allclose(few, np.exp(GAUSSIAN.sample(2, 5)[..., 1]), rtol=1e-6)
+    np.testing.assert_allclose(few, np.exp(GAUSSIAN.sample(5, seed=2)[..., 1]), rtol=1e-6)
 
 
 def test_unknown_weights_are_refused_with_those_there_are():
@@ -102,8 +108,8 @@ def test_unknown_weights_are_refused_with_those_there_are():
 
 @pytest.mark.parametrize("n", [0, -1])
 def test_no_draws_are_refused(n):
-    with pytest.raises(ValueError, match="at least one draw"):
-        GAUSSIAN.sample(0, n)
+    with pytest.raises(ValueError, match="whole number from 1"):
+        GAUSSIAN.sample(n)
 
 
 def test_the_summary_has_a_row_per_parameter_with_the_range_of_its_moments():

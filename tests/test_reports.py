@@ -86,9 +86,9 @@ def with_result(posterior, result):
     return po.Posterior(
         posterior.target,
         posterior.distribution,
-        posterior.history,
-        posterior.settings,
-        result,
+        history=posterior.history,
+        settings=posterior.settings,
+        result=result,
     )
 
 
@@ -204,9 +204,9 @@ def test_a_run_that_reported_nothing_finite(plane, tmp_path):
     lost = po.Posterior(
         posterior.target,
         posterior.distribution,
-        History({"elbo": np.full(5, -np.inf), "ok": np.zeros(5, bool)}),
-        posterior.settings,
-        Result(Code.FAILED, "Nothing was finite."),
+        history=History({"elbo": np.full(5, -np.inf), "ok": np.zeros(5, bool)}),
+        settings=posterior.settings,
+        result=Result(Code.FAILED, "Nothing was finite."),
     )
     page = Page(report(lost, tmp_path / "lost"))
     assert "Nothing was finite." in page.text

@@ -6,11 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from posterity.cpu.collector import paused_collection
+from posterity.methods import METHODS
+from posterity.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from posterity import data, likelihoods, metrics, nets, plots, priors
-    from posterity.diagnostics.elbo import elbo
-    from posterity.diagnostics.khat import pareto_khat
     from posterity.learnable import learned
     from posterity.methods.map import MAP
     from posterity.methods.mcmc.hmc import HMC
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from posterity.methods.vi.dadvi import DADVI
     from posterity.methods.vi.ivon import IVON
     from posterity.model.model import Model
-    from posterity.posterior import Posterior, load
+    from posterity.posterior import Posterior, ProgramPosterior, elbo, load, pareto_khat
     from posterity.predict.predictive import Predictive
     from posterity.predict.prior_predictive import prior_predictive
     from posterity.reports import report
@@ -46,27 +46,16 @@ _MODULES = {
     "schedules": "posterity.methods.sgmcmc.schedules",
 }
 _NAMES = {
-    "ADVI": "posterity.methods.vi.advi",
-    "DADVI": "posterity.methods.vi.dadvi",
-    "IVON": "posterity.methods.vi.ivon",
-    "MAP": "posterity.methods.map",
+    **METHODS,
     "Model": "posterity.model.model",
-    "HMC": "posterity.methods.mcmc.hmc",
-    "MAMCLMC": "posterity.methods.mcmc.mamclmc",
-    "MCLMC": "posterity.methods.mcmc.mclmc",
-    "NUTS": "posterity.methods.mcmc.nuts",
-    "ParallelTempering": "posterity.methods.mcmc.tempering",
     "Posterior": "posterity.posterior",
+    "ProgramPosterior": "posterity.posterior",
     "Predictive": "posterity.predict.predictive",
-    "SGFS": "posterity.methods.sgmcmc.sgfs",
-    "SGHMC": "posterity.methods.sgmcmc.sghmc",
-    "SGLD": "posterity.methods.sgmcmc.sgld",
-    "SGNHT": "posterity.methods.sgmcmc.sgnht",
-    "elbo": "posterity.diagnostics.elbo",
+    "elbo": "posterity.posterior",
     "fit": "posterity.run.fit",
     "learned": "posterity.learnable",
     "load": "posterity.posterior",
-    "pareto_khat": "posterity.diagnostics.khat",
+    "pareto_khat": "posterity.posterior",
     "prior_predictive": "posterity.predict.prior_predictive",
     "report": "posterity.reports",
     "stored": "posterity.storable",
@@ -89,6 +78,7 @@ __all__ = [
     "ParallelTempering",
     "Posterior",
     "Predictive",
+    "ProgramPosterior",
     "data",
     "elbo",
     "fit",
@@ -105,8 +95,6 @@ __all__ = [
     "schedules",
     "stored",
 ]
-
-__version__ = "0.1.0.dev0"
 
 
 def __getattr__(name: str) -> Any:

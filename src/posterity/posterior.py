@@ -3,68 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from posterity.data.batches import as_batches
 from posterity.diagnostics.history import History
-from posterity.diagnostics.result import Result
+from posterity.diagnostics.result import Code, Result
 from posterity.diagnostics.summary import Summary
 from posterity.distributions import named
-from posterity.distributions.distribution import AbstractDistribution
-from posterity.distributions.draws import AbstractDraws
-from posterity.distributions.spooled import SpooledDraws
+from posterity.distributions.distribution import AbstractDistribution, Correlations
 from posterity.model.arguments import Arguments, as_arguments
 from posterity.model.net_target import Batch, Target
 from posterity.model.program_target import ProgramTarget
 from posterity.model.target import AbstractTarget
 
+# What a fit does not need is imported when it is first asked for.
 if TYPE_CHECKING:
     from posterity.diagnostics.diagnose import Diagnostics
-    from posterity.distributions.as_prior import Correlations
+    from posterity.diagnostics.elbo import ELBO
+    from posterity.diagnostics.khat import KHat
     from posterity.distributions.prior_of_predictions import Remembered
     from posterity.distributions.prior_of_weights import JointPrior
-    from posterity.methods.method import AbstractMethod
     from posterity.model.model import Model
     from posterity.model.program import ProgramModel
     from posterity.predict.predictive import Predictive
 
 Seed = int | jax.Array
+DRAWS = 1_000  # where draws are made on demand and no number is given
 
 
-class Posterior:
-    """A distribution over the weights of a model, and what it took to find it.
+class AbstractPosterior:
+    """A distribution over the unknowns of a model, and what it took to find it.
 
     Attributes:
-        target: the model as densities of θ: a `Target`, or the `ProgramTarget` of a program.
-        distribution: a density such as `Gaussian`, or stored `Draws`, over flat unconstrained θ.
+        target: the model as log densities of flat unconstrained θ.
+        distribution: a density such as `Gaussian`, or stored `Draws`, over θ.
         history: what every step reported: `history.elbo`, …
-        settings: the method, its settings and the seed, as plain data.
+        settings: what was asked: the method, its settings and the seed, as plain data.
         result: how the run ended, with every warning.
-        diagnostics: whether its chains have converged, at training rows; None of other methods, and
-            of a posterior that was looked at before its run had ended. See `diagnose`.
-        method: what fitted it; None of a posterior from a file.
+        diagnostics: whether its chains have converged; None of other methods, and of a posterior
+            that was looked at before its run had ended. See `diagnose`.
+        method: what fitted it; None of a posterior that no fit of this process made.
     """
+
+    target: AbstractTarget
 
     def __init__(
         self,
-        target: AbstractTarget,
         distribution: AbstractDistribution,
-        history: History,
-        settings: dict[str, Any],
-        result: Result,
+        *,
+        history: History | None = None,
+        settings: dict[str, Any] | None = None,
+        result: Result | None = None,
         diagnostics: Diagnostics | None = None,
-        method: AbstractMethod | None = None,
+        method: Any = None,
     ) -> None:
-        # Typed as a net's, which most uses need; that of a program refuses them in a sentence.
-        self.target = cast(Target, target)
         self.distribution = distribution
-        self.history = history
-        self.settings = settings
-        self.result = result
+        self.history = history or History({})
+        self.settings = settings or {}
+        self.result = result or Result(Code.COMPLETED, "Built by hand.")
         self.diagnostics = diagnostics
         self.method = method
 
@@ -73,50 +73,150 @@ class Posterior:
         """The values found for numbers marked `po.learned`, by name."""
         return dict(self.settings.get("learned", {}))
 
-    def sample(self, seed: Seed, n: int) -> jax.Array:
-        """`n` draws of flat unconstrained θ.
+    def sample(self, draws: int | None = None, *, seed: Seed = 0) -> jax.Array | np.ndarray:
+        """Draws of flat unconstrained θ.
 
         Args:
+            draws: how many. None for all that a sampler stored, by chain, or 1,000 of a density.
+                Of stored draws fewer are an evenly thinned part, and more begin again.
             seed: an integer or a JAX key.
-            n: number of draws, over all chains. A sampler's stored draws come back as they are
-                where `n` is their number; fewer are an evenly thinned part, more begin again.
 
         Returns:
-            θ with axes (chain, draw, D). All draws of a sampler that are in a file come back
-            mapped: a NumPy array that reads what is touched.
-        """
-        if n < 1:
-            raise ValueError(f"n: at least one draw is needed, not {n}.")
-        if isinstance(self.distribution, SpooledDraws):
-            return self.distribution.sample(as_key(seed), int(n))
-        return _sample(self.distribution, as_key(seed), int(n))
+            θ with axes (chain, draw, D): one chain of as many draws as were asked for. All stored
+            draws that are in a file come back mapped: NumPy reads what is touched.
 
-    def weights(self, path: str, *, n: int = 1_000, seed: Seed = 0) -> np.ndarray:
-        """Draws of one named, constrained parameter.
+        Raises:
+            ValueError: `draws` is no whole number from 1.
+        """
+        if draws is None and self.distribution.stored is not None:
+            return self.distribution.theta  # type: ignore[attr-defined]
+        return self.distribution.sample(as_key(seed), _checked(DRAWS if draws is None else draws))
+
+    def weights(self, path: str, *, draws: int | None = None, seed: Seed = 0) -> np.ndarray:
+        """Draws of one named, constrained quantity; `posterior[path]` is short for it.
 
         Args:
             path: its name, such as ``layers.0.weight`` or ``likelihood.scale``; of a program, that
                 of a latent or a deterministic site.
-            n: number of draws, where draws are made on demand; a sampler gives all of its own.
-            seed: an integer or a JAX key.
+            draws, seed: as in `sample`.
 
         Returns:
-            An array with axes (chain, draw, *shape of the parameter).
+            An array with axes (chain, draw, *shape of the quantity).
 
         Raises:
-            KeyError: there is no such parameter; the message lists those there are.
+            KeyError: there is no such quantity; the message lists those there are.
         """
         known = (*self.target.paths, *self.target.derived)
         if path not in known:
             raise KeyError(f"no parameter {path!r}; there are {', '.join(known)}.")
-        return self.named((str(path),), n, seed)[path]
+        return self.named((str(path),), draws=draws, seed=seed)[path]
 
-    def named(self, paths: tuple[str, ...], n: int, seed: Seed) -> dict[str, np.ndarray]:
+    def __getitem__(self, path: str) -> np.ndarray:
+        return self.weights(path)
+
+    def named(
+        self, paths: tuple[str, ...], *, draws: int | None = None, seed: Seed = 0
+    ) -> dict[str, np.ndarray]:
         """`weights` of several names, from the same draws."""
-        if isinstance(self.distribution, AbstractDraws):
-            return named.of_draws(self.target, self.distribution, paths)
-        theta = self.sample(seed, n)
-        return jax.tree.map(np.asarray, named.of_theta(self.target, theta, paths))
+        if draws is None and self.distribution.stored is not None:
+            return named.of_draws(self.target, self.distribution, paths)  # type: ignore[arg-type]
+        theta = self.sample(draws, seed=seed)
+        return jax.tree.map(np.asarray, named.of_theta(self.target, jnp.asarray(theta), paths))
+
+    def summary(self) -> Summary:
+        """A table of the parameters: size, and range of posterior means and sds."""
+        return Summary.of(self.target, self.distribution)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the posterior to one file; see `posterity.load`.
+
+        The file is safetensors with a JSON description: no code, no pickle. It is written to a
+        temporary name, synced and renamed, so that a crash leaves the old file or the new one.
+
+        Args:
+            path: where; the suffix ``.safetensors`` is added where there is none.
+
+        Returns:
+            The path written.
+
+        Raises:
+            TypeError: the distribution is of a class of your own that is not `po.stored`.
+        """
+        from posterity.storage.file import write
+
+        return write(
+            path,
+            self.target,
+            self.distribution,
+            self.history,
+            self.settings,
+            {},
+            self.result,
+            self.diagnostics,
+        )
+
+    def to_arviz(self, *, draws: int | None = None, seed: Seed = 0) -> Any:
+        """The posterior for ArviZ: `InferenceData` of 0.x, or a `DataTree` of 1.x.
+
+        Args:
+            draws, seed: as in `sample`.
+
+        Raises:
+            ImportError: ArviZ is not installed.
+        """
+        from posterity.storage.arviz import to_arviz
+
+        paths = (*self.target.paths, *self.target.derived)
+        values = self.named(paths, draws=draws, seed=seed)
+        return to_arviz(values, self.distribution, self.history, self.settings, {})
+
+    def _diagnosed(self, x: np.ndarray | None) -> Diagnostics:
+        if self.distribution.stored is None:
+            raise TypeError(
+                f"diagnose: {self.settings.get('method')} found a density, which has no chains; "
+                "po.pareto_khat says how good it is."
+            )
+        from posterity.diagnostics.diagnose import diagnose
+
+        return diagnose(
+            self.target,
+            self.distribution,  # type: ignore[arg-type]
+            self.history.fields,
+            x,
+            settings=self.settings,
+        )
+
+    def __repr__(self) -> str:
+        kind = type(self.distribution).__name__
+        return (
+            f"{type(self).__name__}({self.settings.get('method')}, {kind} over {self.target.size} "
+            f"parameters, {self.result.code.value})"
+        )
+
+
+class Posterior(AbstractPosterior):
+    """The posterior of a net: a distribution over its weights and the likelihood's unknowns.
+
+    Args:
+        target: the model as log densities of θ.
+        distribution: over θ. These two are enough to predict.
+        parts: history, settings, result, diagnostics and method; see `AbstractPosterior`.
+
+    >>> import jax.numpy as jnp, posterity as po
+    >>> from posterity.distributions.normal import Gaussian
+    >>> from posterity.model.net_target import Target
+    >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
+    >>> target = Target.build(model, (1,), (), rows=10)
+    >>> posterior = po.Posterior(target, Gaussian(jnp.zeros(2), jnp.ones(2)))
+    >>> posterior.predict([[0.0], [1.0]]).mean.shape
+    (2,)
+    """
+
+    target: Target
+
+    def __init__(self, target: Target, distribution: AbstractDistribution, **parts: Any) -> None:
+        super().__init__(distribution, **parts)
+        self.target = target
 
     def predict(self, x: Any, *, draws: int | None = None, seed: int = 0) -> Predictive:
         """The predictive distribution at new inputs.
@@ -136,49 +236,16 @@ class Posterior:
             ValueError: `x` is not finite, or its rows have another shape than in `fit`.
             TypeError: the model is a NumPyro program; see `replicate`.
         """
-        if isinstance(self.target, ProgramTarget):
-            raise TypeError(
-                "predict: the model is a NumPyro program, which has no x; use "
-                "posterior.replicate(*args, draws=, seed=) with the program's arguments."
-            )
+        if draws is None:
+            draws = self.distribution.stored or DRAWS
         from posterity.predict.predictive import predict
 
-        if draws is None:
-            draws = self.distribution.stored or 1_000
-        return predict(self, x, draws, seed)
-
-    def replicate(
-        self, *args: Any, draws: int | None = None, seed: int = 0, **kwargs: Any
-    ) -> dict[str, np.ndarray]:
-        """New data from a NumPyro program: its observed and deterministic sites, by draw.
-
-            y_new ~ ∫ p(y_new | z) p(z | y) dz
-
-        Args:
-            args, kwargs: arguments of the program, such as new inputs; none for those of the fit.
-                Observed sites are drawn whether or not they are given, as many as are given.
-            draws: how many; None for 1,000, or for all stored draws of a sampler.
-            seed: the draws' random seed.
-
-        Returns:
-            Site → array with axes (draw, *shape of the site).
-
-        Raises:
-            TypeError: the model is a net; see `predict`.
-            ValueError: the program does not take such arguments, or they are not finite.
-        """
-        if not isinstance(self.target, ProgramTarget):
-            raise TypeError("replicate: the model is a net; use posterior.predict(x).raw(of='y').")
-        from posterity.predict.replicate import replicate
-
-        if draws is None:
-            draws = self.distribution.stored or 1_000
-        return replicate(self, args, kwargs, draws, seed)
+        return predict(self.target, self.distribution, x, draws, seed)
 
     def update(
         self,
         data: Any,
-        method: AbstractMethod | None = None,
+        method: Any = None,
         *,
         correlations: Correlations | None = None,
         remember: Any = None,
@@ -285,17 +352,21 @@ class Posterior:
         >>> po.prior_predictive(heavier, x, draws=7).shape
         (7, 40)
         """
-        from posterity.distributions.as_prior import as_prior
+        if remember is None:
+            from posterity.distributions.as_prior import as_prior
 
-        return as_prior(self, correlations, remember)
+            return as_prior(self.target, self.distribution, correlations)
+        if correlations is not None:
+            raise ValueError(
+                "correlations, remember: give one of them. The weights' correlations are not kept "
+                "where predictions are remembered in their place."
+            )
+        from posterity.predict.remember import remembered
 
-    def whole(self, data: Any) -> Batch | Arguments:
-        """All of given data as one batch of the model, checked as in `fit`."""
-        if isinstance(self.target, ProgramTarget):
-            return as_arguments(data)
-        return as_batches(data, self.target.likelihood, None).full
+        draws = self.distribution.stored or DRAWS
+        return remembered(self.target, self.distribution, remember, draws)
 
-    def diagnose(self, x: Any = None) -> Diagnostics:
+    def diagnose(self, x: Any) -> Diagnostics:
         """Whether the chains agree in what they predict at inputs of your own.
 
         Args:
@@ -318,79 +389,161 @@ class Posterior:
         >>> bool(posterior.diagnose(x + 2).predictions.rhat < 1.05)
         True
         """
-        from posterity.diagnostics.diagnose import diagnose
         from posterity.predict.predictive import check_rows
 
-        if not isinstance(self.distribution, AbstractDraws):
-            raise TypeError(
-                f"diagnose: {self.settings['method']} found a density, which has no chains; "
-                "po.pareto_khat says how good it is."
-            )
-        inputs = None
-        if not isinstance(self.target, ProgramTarget):
-            if x is None:
-                raise ValueError("x: give the inputs at which predictions are to be compared.")
-            inputs = check_rows(x, self.target.x_shape)
-        return diagnose(
-            self.target, self.distribution, self.history.fields, inputs, settings=self.settings
-        )
+        return self._diagnosed(check_rows(x, self.target.x_shape))
 
-    def summary(self) -> Summary:
-        """A table of the parameters: size, and range of posterior means and sds."""
-        return Summary.of(self.target, self.distribution)
+    def whole(self, data: Any) -> Batch:
+        """All of given data as one batch of the model, checked as in `fit`."""
+        return as_batches(data, self.target.likelihood, None).full
 
-    def save(self, path: str | Path) -> Path:
-        """Write the posterior to one file; see `posterity.load`.
 
-        The file is safetensors with a JSON description: no code, no pickle. It is written to a
-        temporary name, synced and renamed, so that a crash leaves the old file or the new one.
+class ProgramPosterior(AbstractPosterior):
+    """The posterior of a NumPyro program: a distribution over its latent sites.
+
+    Args:
+        target: the program as log densities of θ. distribution: over θ.
+        parts: history, settings, result, diagnostics and method; see `AbstractPosterior`.
+    """
+
+    target: ProgramTarget
+
+    def __init__(
+        self, target: ProgramTarget, distribution: AbstractDistribution, **parts: Any
+    ) -> None:
+        super().__init__(distribution, **parts)
+        self.target = target
+
+    def replicate(
+        self, *args: Any, draws: int | None = None, seed: int = 0, **kwargs: Any
+    ) -> dict[str, np.ndarray]:
+        """New data from a NumPyro program: its observed and deterministic sites, by draw.
+
+            y_new ~ ∫ p(y_new | z) p(z | y) dz
 
         Args:
-            path: where; the suffix ``.safetensors`` is added where there is none.
+            args, kwargs: arguments of the program, such as new inputs; none for those of the fit.
+                Observed sites are drawn whether or not they are given, as many as are given.
+            draws: how many; None for 1,000, or for all stored draws of a sampler.
+            seed: the draws' random seed.
 
         Returns:
-            The path written.
+            Site → array with axes (draw, *shape of the site).
 
         Raises:
-            TypeError: the distribution is of a class of your own that is not `po.stored`.
+            TypeError: the model is a net; see `predict`.
+            ValueError: the program does not take such arguments, or they are not finite.
         """
-        from posterity.storage.file import write
+        from posterity.predict.replicate import replicate
 
-        return write(
-            path,
-            self.target,
-            self.distribution,
-            self.history,
-            self.settings,
-            {},
-            self.result,
-            self.diagnostics,
-        )
+        draws = _checked(self.distribution.stored or DRAWS if draws is None else draws)
+        return replicate(self.target, self.distribution, args, kwargs, draws, seed)
 
-    def to_arviz(self, *, n: int = 1_000, seed: Seed = 0) -> Any:
-        """The posterior for ArviZ: `InferenceData` of 0.x, or a `DataTree` of 1.x.
+    def diagnose(self) -> Diagnostics:
+        """Whether the chains agree in the latent and deterministic sites.
 
-        Args:
-            n: number of draws where they are made on demand.
-            seed: an integer or a JAX key.
+        Returns:
+            `Diagnostics`, as of the posterior of a net.
+
+        Raises:
+            TypeError: the posterior holds no chains, as that of variational inference.
         """
-        from posterity.storage.arviz import to_arviz
+        return self._diagnosed(None)
 
-        return to_arviz(
-            self.target, self.distribution, self.history, self.settings, {}, draws=n, seed=seed
-        )
+    def whole(self, data: Any) -> Arguments:
+        """Arguments of the program, checked as in `fit`."""
+        return as_arguments(data)
 
-    def __repr__(self) -> str:
-        kind = type(self.distribution).__name__
-        return (
-            f"Posterior({self.settings['method']}, {kind} over {self.target.size} parameters, "
-            f"{self.result.code.value})"
-        )
+    def __getattr__(self, name: str) -> Any:
+        known = {
+            "predict": "has no x: use posterior.replicate(*args, draws=, seed=)",
+            "update": "has its priors in it: write posterior.summary() into it by hand",
+            "as_prior": "has its priors in it: write posterior.summary() into it by hand",
+        }
+        if name in known:
+            raise AttributeError(f"{name}: the model is a NumPyro program, which {known[name]}.")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def posterior_of(
+    target: AbstractTarget, distribution: AbstractDistribution, **parts: Any
+) -> Posterior | ProgramPosterior:
+    """The posterior of a net or of a program, as the target is."""
+    kind: Any = Posterior if target.predicts else ProgramPosterior
+    return kind(target, distribution, **parts)
+
+
+def elbo(posterior: AnyPosterior, data: Any, *, draws: int = 10_000, seed: int = 0) -> ELBO:
+    """The evidence lower bound of a posterior with a density, evaluated on all of the data.
+
+        ELBO = E_q[ log p(y | x, θ) + log p(θ) − log q(θ) ] ≤ log p(y | x)
+
+    Every term is by Monte Carlo, so that it checks what the fit computed in closed form.
+
+    Args:
+        posterior: a posterior whose distribution has a density: all that variational fits return.
+        data: what it was fitted to.
+        draws: draws of θ.
+        seed: random seed.
+
+    Returns:
+        `ELBO(value, error)` with the standard error of the value.
+
+    Raises:
+        TypeError: the posterior holds draws, which have no density.
+    """
+    from posterity.diagnostics.elbo import elbo
+
+    batch = posterior.whole(data)
+    return elbo(posterior.target, posterior.distribution, batch, draws, seed)
+
+
+def pareto_khat(posterior: AnyPosterior, data: Any, *, draws: int = 2_000, seed: int = 0) -> KHat:
+    """Whether a variational posterior is near the exact one, by the tail of its density ratio.
+
+        rₛ = p(y, θₛ | x) / q(θₛ),   θₛ ~ q,   s = 1 … S
+
+    A generalised Pareto distribution is fitted to the min(S/5, 3√S) largest rₛ; its shape k says
+    how many moments of r there are. k near 0 and below: q covers the posterior. Up to
+    min(1 − 1/log₁₀ S, 0.7), expectations under q can be corrected by S draws. Above, q misses parts
+    of the posterior: it is too narrow, or elsewhere.
+
+    k looks at all of θ at once, and so is stricter than most uses: predictions may be good where k
+    is large, as the weights of a network have symmetries that no single normal covers.
+
+    Args:
+        posterior: a posterior whose distribution has a density: what variational fits return.
+        data: the pair ``(x, y)`` it was fitted to.
+        draws: S, draws of θ from q; 100 at least.
+        seed: random seed.
+
+    Returns:
+        `KHat(value, message, threshold, draws)`; print it for the verdict.
+
+    Raises:
+        TypeError: the posterior holds draws, which have no density.
+        ValueError: too few draws, or a draw at which the density is NaN.
+
+    >>> import numpy as np, posterity as po
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
+    >>> posterior = po.fit(model, (x, 2 * x[:, 0]), po.ADVI(steps=4_000), progress=False)
+    >>> po.pareto_khat(posterior, (x, 2 * x[:, 0])).good
+    True
+
+    Yao, Vehtari, Simpson & Gelman 2018, "Yes, but did it work?", ICML; Vehtari et al. 2024, "Pareto
+    smoothed importance sampling", JMLR 25, for the tail and the thresholds; Zhang & Stephens 2009,
+    Technometrics 51, for the fit. A tempered posterior is compared with the tempered density.
+    """
+    from posterity.diagnostics.khat import pareto_khat
+
+    batch = posterior.whole(data)
+    return pareto_khat(posterior.target, posterior.distribution, batch, draws, seed)
 
 
 def load(
     path: str | Path, *, model: Model | ProgramModel | None = None, data: Any = None
-) -> Posterior:
+) -> AnyPosterior:
     """Read a posterior that `Posterior.save` wrote.
 
     Nothing in the file is executed: it holds arrays, and a description from which only this
@@ -425,13 +578,13 @@ def load(
     from posterity.storage.file import read
 
     parts = read(path, model=model, data=data)
-    return Posterior(
+    return posterior_of(
         parts.target,
         parts.distribution,
-        parts.history,
-        {**parts.settings, **parts.facts},
-        parts.result,
-        parts.diagnostics,
+        history=parts.history,
+        settings={**parts.settings, **parts.facts},
+        result=parts.result,
+        diagnostics=parts.diagnostics,
     )
 
 
@@ -442,6 +595,10 @@ def as_key(seed: Seed) -> jax.Array:
     return seed
 
 
-@eqx.filter_jit
-def _sample(distribution: AbstractDistribution, key: jax.Array, n: int) -> jax.Array:
-    return distribution.sample(key, n)
+def _checked(draws: Any) -> int:
+    if isinstance(draws, bool) or int(draws) != draws or draws < 1:
+        raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
+    return int(draws)
+
+
+AnyPosterior = Posterior | ProgramPosterior

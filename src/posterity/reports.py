@@ -17,12 +17,12 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-import posterity
 from posterity import metrics
 from posterity.files import write_atomic
 from posterity.plots.gallery import Names, Picture, Rows, pictures
 from posterity.plots.style import Rescale
 from posterity.posterior import Posterior
+from posterity.version import __version__
 
 Data = tuple[Any, Any]
 MOST_TRAIN_ROWS = 5_000  # for the training metrics; test data are used whole
@@ -277,7 +277,7 @@ def _parameters(posterior: Posterior) -> list[dict[str, Any]]:
 
 def _versions() -> dict[str, str]:
     return {
-        "posterity": posterity.__version__,
+        "posterity": __version__,
         "jax": jax.__version__,
         "numpyro": numpyro.__version__,
         "numpy": np.__version__,

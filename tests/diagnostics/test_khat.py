@@ -10,13 +10,13 @@ import pytest
 
 import posterity as po
 from oracles import Conjugate, conjugate
-from posterity.diagnostics.history import History
-from posterity.diagnostics.khat import KHat, khat, pareto_khat
+from posterity.diagnostics.khat import KHat, khat
 from posterity.diagnostics.result import Code, Result
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.distributions.draws import Draws
 from posterity.distributions.normal import FullRank, Gaussian
 from posterity.model.net_target import Target
+from posterity.posterior import pareto_khat
 
 ORACLE = conjugate()
 
@@ -35,7 +35,7 @@ def posterior_of(
 ) -> po.Posterior:
     target = Target.build(oracle.model, oracle.x.shape[1:], (), len(oracle.y), kl_weight)
     result = Result(Code.COMPLETED, "Made by hand.")
-    return po.Posterior(target, distribution, History({}), {"method": "none"}, result)
+    return po.Posterior(target, distribution, settings={"method": "none"}, result=result)
 
 
 def mean_field(oracle: Conjugate, times: float = 1.0) -> Gaussian:

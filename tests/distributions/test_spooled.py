@@ -125,8 +125,8 @@ def test_everything_else_is_the_same_to_the_last_bit(name: str) -> None:
     assert isinstance(inside.distribution, Draws)
     assert isinstance(outside.distribution, SpooledDraws)
     assert_same(*(p.distribution.theta for p in (inside, outside)))
-    for n in (1, 20, 471, 500):
-        one, other = inside.sample(0, n), outside.sample(0, n)
+    for n in (1, 20, 471, 500, None):
+        one, other = inside.sample(n), outside.sample(n)
         assert one.shape == other.shape
         assert_same(one, other)
     for one, other in zip(inside.distribution.mean_and_sd(), outside.distribution.mean_and_sd()):

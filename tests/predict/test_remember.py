@@ -122,7 +122,7 @@ def test_it_is_saved_to_the_last_bit(tmp_path) -> None:
     for number, posterior in enumerate(after):
         updated = posterior.update(DATA, remember=X[::2], progress=False)
         loaded = po.load(updated.save(tmp_path / f"updated-{number}"))
-        theta = updated.sample(0, 1)[0, 0]
+        theta = updated.sample(1)[0, 0]
         assert loaded.target.log_prior(theta) == updated.target.log_prior(theta)
         again = [p.update(DATA, remember=X, progress=False, seed=3) for p in (updated, loaded)]
         np.testing.assert_array_equal(again[0].distribution.mean, again[1].distribution.mean)

@@ -239,7 +239,7 @@ def test_any_integer_is_a_seed(seed):
 def test_unknown_scales_are_fitted_with_the_net():
     model = po.Model(MODEL.net, po.priors.Normal(), po.likelihoods.Normal(dist.HalfNormal(1.0)))
     posterior = fit(po.ADVI(steps=60), model)
-    scale = posterior.weights("likelihood.scale", n=5)
+    scale = posterior.weights("likelihood.scale", draws=5)
     assert scale.shape == (1, 5)
     assert (scale > 0).all()
 
@@ -275,7 +275,7 @@ def test_a_look_every_so_many_steps_changes_nothing(method) -> None:
     watched = po.fit(model, data, method, progress=False, every=40, call=look)
     alone = po.fit(model, data, method, progress=False)
     assert seen == list(range(40, method.total_steps + 1, 40))
-    np.testing.assert_array_equal(watched.sample(0, 10), alone.sample(0, 10))
+    np.testing.assert_array_equal(watched.sample(10), alone.sample(10))
 
 
 def test_a_true_answer_ends_the_run() -> None:

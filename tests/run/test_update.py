@@ -147,7 +147,7 @@ def test_the_log_prior_is_q_over_unconstrained_theta() -> None:
     target = target_of(model)
     assert target.rows == 7
     assert target.parameters == posterior.target.parameters
-    for theta in np.asarray(posterior.sample(0, 5)[0]):
+    for theta in np.asarray(posterior.sample(5)[0]):
         expected = posterior.distribution.log_prob(theta)
         np.testing.assert_allclose(target.log_prior(theta), expected, rtol=1e-5)
         # Of the noise itself, not of its logarithm: less log |d noise / dθ| = θ.
@@ -284,7 +284,7 @@ def test_an_updated_posterior_is_saved_and_updated_again(how: str, tmp_path) -> 
         kept = {"full-rank": None, "low-rank": "low-rank"}[how]
         updated = fitted().update(DATA, correlations=kept, progress=False)
     loaded = po.load(updated.save(tmp_path / "updated"))
-    theta = updated.sample(0, 1)[0, 0]
+    theta = updated.sample(1)[0, 0]
     assert loaded.target.log_prior(theta) == updated.target.log_prior(theta)
     assert type(loaded.target.prior.density) is type(updated.target.prior.density)
     again = [p.update(DATA, progress=False, seed=3) for p in (updated, loaded)]
@@ -319,7 +319,7 @@ def test_an_unfinished_posterior_is_updated_with_a_warning() -> None:
     posterior = fitted()
     broken = dataclasses.replace(posterior.result, code=Code.INTERRUPTED)
     half = po.Posterior(
-        posterior.target, posterior.distribution, posterior.history, posterior.settings, broken
+        posterior.target, posterior.distribution, settings=posterior.settings, result=broken
     )
     updated = half.update(DATA, po.ADVI(steps=50), progress=False)
     assert any("had been interrupted" in warning for warning in updated.result.warnings)

@@ -18,7 +18,8 @@ import pytest
 import posterity as po
 from oracles import conjugate, z_limit
 from posterity.diagnostics.convergence import ess_bulk, mcse_mean, rhat
-from posterity.methods.mcmc import hmc, mass_matrix as metrics, paths
+from posterity.methods.mcmc import hmc, paths
+from posterity.methods.mcmc import mass_matrix as metrics
 from posterity.methods.mcmc.paths import Path, Point
 
 pytestmark = pytest.mark.slow

@@ -153,12 +153,12 @@ def test_statistics_of_thinned_draws_are_those_of_their_own_steps():
 
 def test_draws_of_a_gaussian_are_made_on_demand_and_have_no_statistics():
     posterior = posterior_of(linear(po.likelihoods.Normal(0.5)), gaussian_of([1.0], [0.5]))
-    data = posterior.to_arviz(n=7, seed=3)
+    data = posterior.to_arviz(draws=7, seed=3)
     assert groups(data) == {"posterior"}
     variable = data["posterior"]["layers.0.weight"]
     assert variable.shape == (1, 7, 1, 1)
     np.testing.assert_array_equal(
-        variable.values, posterior.weights("layers.0.weight", n=7, seed=3)
+        variable.values, posterior.weights("layers.0.weight", draws=7, seed=3)
     )
 
 

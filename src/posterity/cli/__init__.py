@@ -61,7 +61,7 @@ Seed = Annotated[int, typer.Option(help="Of all randomness: the same seed, the s
 
 def _version(asked: bool) -> None:
     if asked:
-        from posterity import __version__
+        from posterity.version import __version__
 
         typer.echo(f"posterity {__version__}")
         raise typer.Exit

@@ -9,9 +9,15 @@ from typing import Any
 
 import jax.numpy as jnp
 
-import posterity as po
+from posterity import likelihoods, metrics, nets, priors
 from posterity.cli.console import plain, say, warn
+from posterity.data import datasets
 from posterity.files import write_atomic
+from posterity.methods.vi.advi import ADVI
+from posterity.model.model import Model
+from posterity.posterior import elbo
+from posterity.reports import report
+from posterity.run.fit import fit
 
 
 def moons(out: Path, steps: int, seed: int, *, quiet: bool, progress: bool) -> dict[str, Any]:
@@ -24,18 +30,18 @@ def moons(out: Path, steps: int, seed: int, *, quiet: bool, progress: bool) -> d
         ValueError, OSError, ImportError: something cannot be used as it is; the message says what.
     """
     began = time.perf_counter()
-    x_train, y_train, x_test, y_test = po.data.moons()
+    x_train, y_train, x_test, y_test = datasets.moons()
     say("Two moons: 500 rows to train on, 500 to test on; a 2-5-5-1 network.", quiet=quiet)
-    method = po.ADVI(steps=steps)
+    method = ADVI(steps=steps)
     out.mkdir(parents=True, exist_ok=True)
-    net = po.nets.MLP(2, [5, 5], 1, activation=jnp.tanh, use_bias=False)
-    model = po.Model(net, po.priors.Normal(0, 1), po.likelihoods.Bernoulli())
+    net = nets.MLP(2, [5, 5], 1, activation=jnp.tanh, use_bias=False)
+    model = Model(net, priors.Normal(0, 1), likelihoods.Bernoulli())
     data = (x_train, y_train)
-    posterior = po.fit(model, data, method, seed=seed, progress=None if progress else False)
+    posterior = fit(model, data, method, seed=seed, progress=None if progress else False)
     for warning in posterior.result.warnings:
         warn(warning)
-    scores = po.metrics.score(posterior.predict(x_test), y_test)
-    bound = po.elbo(posterior, data)
+    scores = metrics.score(posterior.predict(x_test), y_test)
+    bound = elbo(posterior, data)
     answer: dict[str, Any] = {
         "result": posterior.result.to_json(),
         "test": scores,
@@ -44,7 +50,7 @@ def moons(out: Path, steps: int, seed: int, *, quiet: bool, progress: bool) -> d
         "posterior": str(posterior.save(out / "posterior.safetensors")),
     }
     answer["report"] = str(
-        po.report(
+        report(
             posterior,
             out / "report.html",
             data=data,

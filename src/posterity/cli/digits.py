@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 import optax
 
-import posterity as po
+from posterity import data, likelihoods, metrics, nets, plots, priors
 from posterity.cli.console import plain, say, warn
 from posterity.files import write_atomic
+from posterity.methods.vi.advi import ADVI
+from posterity.model.model import Model
+from posterity.posterior import Posterior
+from posterity.predict.predictive import Predictive
+from posterity.run.fit import fit
 
 DRAWS = 50
 EVERY = 400  # steps between two looks at held-out images
@@ -34,13 +39,13 @@ def digits(
         What the command prints.
     """
     began = time.perf_counter()
-    load = {"mnist": po.data.mnist, "fashion-mnist": po.data.fashion_mnist}[name]
+    load = {"mnist": data.mnist, "fashion-mnist": data.fashion_mnist}[name]
     x_train, y_train, x_test, y_test = load()
     x_test, y_test = x_test[:test], y_test[:test]
     say(f"{name}: LeNet-5 by Flipout, {steps:,} steps of 128 images.", quiet=quiet)
     out.mkdir(parents=True, exist_ok=True)
-    model = po.Model(po.nets.LeNet5(), po.priors.Normal(0, 1), po.likelihoods.Categorical(10))
-    method = po.ADVI(
+    model = Model(nets.LeNet5(), priors.Normal(0, 1), likelihoods.Categorical(10))
+    method = ADVI(
         steps=steps,
         batch_size=128,
         estimator="flipout",
@@ -49,12 +54,12 @@ def digits(
     )
     looks: list[dict[str, float]] = []
 
-    def look(posterior: po.Posterior) -> None:
+    def look(posterior: Posterior) -> None:
         looks.append(_look(posterior, x_test, y_test, out))
         nats, made = looks[-1]["nats"], looks[-1]["steps"]
         say(f"step {made:6,.0f}: held-out {nats:.4f} nats per image", quiet=quiet)
 
-    posterior = po.fit(
+    posterior = fit(
         model,
         (x_train, y_train),
         method,
@@ -68,7 +73,7 @@ def digits(
     pred = posterior.predict(x_test, draws=DRAWS)
     answer = {
         "result": posterior.result.to_json(),
-        "test": po.metrics.score(pred, y_test),
+        "test": metrics.score(pred, y_test),
         "looks": looks,
         "refusal": refusal(posterior, pred, x_test, seed),
         "fit_seconds": posterior.settings["seconds"],
@@ -80,47 +85,43 @@ def digits(
     return answer
 
 
-def _look(posterior: po.Posterior, x: np.ndarray, y: np.ndarray, out: Path) -> dict[str, float]:
+def _look(posterior: Posterior, x: np.ndarray, y: np.ndarray, out: Path) -> dict[str, float]:
     """Held-out nats, and pictures of weights and predictions, of a fit under way."""
     x, y = x[:LOOKED_AT], y[:LOOKED_AT]
     pred = posterior.predict(x, draws=DRAWS)
     step = posterior.settings["steps_made"]
-    po.plots.layers(posterior).savefig(out / f"step-{step:05d}-weights.png", dpi=100)
-    figure = po.plots.held_out(pred, x, y, 8)
+    plots.layers(posterior).savefig(out / f"step-{step:05d}-weights.png", dpi=100)
+    figure = plots.held_out(pred, x, y, 8)
     figure.savefig(out / f"step-{step:05d}-predictions.png", dpi=80)
     return {
         "steps": step,
-        "nats": po.metrics.nll(pred, y),
-        "accuracy": po.metrics.accuracy(pred, y),
+        "nats": metrics.nll(pred, y),
+        "accuracy": metrics.accuracy(pred, y),
     }
 
 
-def refusal(
-    posterior: po.Posterior, pred: po.Predictive, x: np.ndarray, seed: int
-) -> dict[str, Any]:
+def refusal(posterior: Posterior, pred: Predictive, x: np.ndarray, seed: int) -> dict[str, Any]:
     """A cutoff that answers 98 % of the test images, and what it refuses of noise and letters."""
     surest = np.max(pred.mean, axis=1)
     cutoff = float(np.quantile(surest, 1 - ANSWERED))
     rng = np.random.default_rng(seed)
     strange = {"noise": rng.random((1_000, *x.shape[1:]), np.float32)}
     try:
-        strange["letters"] = po.data.notmnist()[0][: len(x)]
+        strange["letters"] = data.notmnist()[0][: len(x)]
     except OSError as error:  # no network and no file: the rest stands
         warn(str(error))
     answer: dict[str, Any] = {
         "cutoff": cutoff,
-        "answered": 1 - po.metrics.refusal_rate(pred.abstain(below=cutoff)),
+        "answered": 1 - metrics.refusal_rate(pred.abstain(below=cutoff)),
     }
     for name, images in strange.items():
         other = posterior.predict(images, draws=DRAWS)
         auroc = {
-            "max-probability": po.metrics.auroc(-surest, -np.max(other.mean, axis=1)),
-            "entropy": po.metrics.auroc(pred.entropy, other.entropy),
-            "mutual information": po.metrics.auroc(
-                pred.mutual_information, other.mutual_information
-            ),
+            "max-probability": metrics.auroc(-surest, -np.max(other.mean, axis=1)),
+            "entropy": metrics.auroc(pred.entropy, other.entropy),
+            "mutual information": metrics.auroc(pred.mutual_information, other.mutual_information),
         }
-        refused = po.metrics.refusal_rate(other.abstain(below=cutoff))
+        refused = metrics.refusal_rate(other.abstain(below=cutoff))
         answer[name] = {"refused": refused, "auroc": auroc}
     return answer
 

@@ -11,12 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-import posterity as po
+from posterity import likelihoods, metrics, nets
 from posterity.cli.console import EXPECTED, say, warn
 from posterity.cli.folder import Folder, Rows, in_units
 from posterity.data.preprocessing import Preprocessing, infer
 from posterity.data.tables import Table, listed, read_table
+from posterity.methods.map import MAP
+from posterity.methods.mcmc.nuts import NUTS
 from posterity.methods.method import AbstractMethod
+from posterity.methods.sgmcmc.sgld import SGLD
+from posterity.methods.vi.advi import ADVI
+from posterity.model.model import Model
+from posterity.posterior import Posterior
+from posterity.run.fit import fit
+from posterity.version import __version__
 
 FULL_BATCH = 2_000  # rows up to which every step sees all of them
 BATCH = 256
@@ -61,7 +69,7 @@ def fit_table(settings: Settings, out: Path, *, quiet: bool, progress: bool) -> 
         say(note, quiet=quiet)
     folder = Folder(out)
     folder.prepare()
-    posterior = po.fit(
+    posterior = fit(
         job.model, job.train, job.method, seed=settings.seed, progress=None if progress else False
     )
     for warning in posterior.result.warnings:
@@ -75,7 +83,7 @@ def fit_table(settings: Settings, out: Path, *, quiet: bool, progress: bool) -> 
     }
     summary = {
         **answer,
-        "posterity": po.__version__,
+        "posterity": __version__,
         "settings": _plain(settings),
         "inference": posterior.settings,
         "rows": {"train": len(job.train[0]), "test": 0 if job.test is None else len(job.test[0])},
@@ -93,7 +101,7 @@ def fit_table(settings: Settings, out: Path, *, quiet: bool, progress: bool) -> 
 class Job:
     """All that a fit needs, decided and checked, and a sentence about every decision."""
 
-    model: po.Model
+    model: Model
     method: AbstractMethod
     preprocessing: Preprocessing
     train: Rows
@@ -125,7 +133,7 @@ def prepare(settings: Settings) -> Job:
     return Job(model, method, preprocessing, train, test, notes)
 
 
-def make_model(preprocessing: Preprocessing, hidden: tuple[int, ...], activation: str) -> po.Model:
+def make_model(preprocessing: Preprocessing, hidden: tuple[int, ...], activation: str) -> Model:
     """The default model of a table.
 
     An MLP whose weights have N(0, 1) priors in the first layer and N(0, 1/fan-in) above it, so that
@@ -133,7 +141,7 @@ def make_model(preprocessing: Preprocessing, hidden: tuple[int, ...], activation
     prior log sd ~ N(−1, 1) in standard units of the target.
     """
     classes = len(preprocessing.classes)
-    net = po.nets.MLP(
+    net = nets.MLP(
         len(preprocessing.columns),
         hidden,
         classes if classes > 2 else 1,
@@ -144,12 +152,10 @@ def make_model(preprocessing: Preprocessing, hidden: tuple[int, ...], activation
         for layer, width in enumerate(hidden, start=1)
     }
     prior["*"] = dist.Normal(0.0, 1.0)
-    likelihood: Any = po.likelihoods.Normal(scale=dist.LogNormal(-1.0, 1.0))
+    likelihood: Any = likelihoods.Normal(scale=dist.LogNormal(-1.0, 1.0))
     if classes:
-        likelihood = (
-            po.likelihoods.Bernoulli() if classes == 2 else po.likelihoods.Categorical(classes)
-        )
-    return po.Model(net, prior, likelihood)
+        likelihood = likelihoods.Bernoulli() if classes == 2 else likelihoods.Categorical(classes)
+    return Model(net, prior, likelihood)
 
 
 def make_method(settings: Settings, rows: int) -> tuple[AbstractMethod, list[str]]:
@@ -163,15 +169,15 @@ def make_method(settings: Settings, rows: int) -> tuple[AbstractMethod, list[str
         notes.append(f"{rows} rows: every step sees {batch} of them (--batch-size).")
     given: dict[str, Any] = {"steps": settings.steps} if settings.steps is not None else {}
     if name == "advi":
-        return po.ADVI(batch_size=batch, **given), notes
+        return ADVI(batch_size=batch, **given), notes
     if name == "map":
-        return po.MAP(batch_size=batch, **given), notes
+        return MAP(batch_size=batch, **given), notes
     kept: dict[str, Any] = {"draws": settings.draws} if settings.draws is not None else {}
     warmup: dict[str, Any] = {"warmup": settings.steps} if settings.steps is not None else {}
     if name == "nuts":
-        return po.NUTS(**kept, **warmup), notes
+        return NUTS(**kept, **warmup), notes
     size = settings.step_size
-    return po.SGLD(step_size=size, batch_size=batch, thin=10, **kept, **warmup), notes
+    return SGLD(step_size=size, batch_size=batch, thin=10, **kept, **warmup), notes
 
 
 def _refuse_idle_options(settings: Settings) -> None:
@@ -236,12 +242,12 @@ def _sizes(train: Rows, test: Rows | None) -> str:
     return f"{len(train[0])} rows to train on, {tested}; {columns} input columns."
 
 
-def _scores(posterior: po.Posterior, preprocessing: Preprocessing, rows: Rows) -> dict[str, float]:
+def _scores(posterior: Posterior, preprocessing: Preprocessing, rows: Rows) -> dict[str, float]:
     """Metrics on given rows, in the target's own units."""
     x, y = rows
     output = preprocessing.output
     pred = in_units(posterior.predict(x), output)
-    return po.metrics.score(pred, y if output is None else output.inverse(y))
+    return metrics.score(pred, y if output is None else output.inverse(y))
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -90,9 +90,9 @@ class Folder:
 
     def posterior(self) -> Posterior:
         """The posterior."""
-        import posterity as po
+        from posterity.posterior import load
 
-        return po.load(self.path / "posterior.safetensors")
+        return cast("Posterior", load(self.path / "posterior.safetensors"))
 
     def rows(self) -> tuple[Rows, Rows | None]:
         """Training and test rows, as the model takes them."""
@@ -108,7 +108,7 @@ class Folder:
         """
         summary, preprocessing = self.summary(), self.preprocessing()
         train, test = self.rows()
-        import posterity as po
+        from posterity.reports import report
 
         inputs, output = preprocessing.inputs, preprocessing.output
 
@@ -116,7 +116,7 @@ class Folder:
             return rows if output is None else (rows[0], output.inverse(rows[1]))
 
         settings = {name: value for name, value in summary["settings"].items() if value is not None}
-        return po.report(
+        return report(
             self.posterior(),
             self.path / "report.html",
             data=original(train),

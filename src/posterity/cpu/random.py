@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.cpu.kernels import kernels_on
+
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
 
@@ -52,9 +54,14 @@ def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _unrolls(key: jax.Array, shape: tuple[int, ...]) -> bool:
-    """Whether the numbers would be those of JAX."""
+    """Whether the numbers would be those of JAX, and kernels are on."""
     ours = str(jax.random.key_impl(key)) == "threefry2x32"
-    return ours and jax.config.values["jax_threefry_partitionable"] and math.prod(shape) < 2**32
+    return (
+        kernels_on()
+        and ours
+        and jax.config.values["jax_threefry_partitionable"]
+        and math.prod(shape) < 2**32
+    )
 
 
 def _enciphered(key: jax.Array, count: int) -> jax.Array:

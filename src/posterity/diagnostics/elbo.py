@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
 import numpy as np
 
-from posterity.distributions.distribution import AbstractDensity
+from posterity.distributions.distribution import AbstractDensity, AbstractDistribution
 from posterity.dtypes import float_dtype
 from posterity.model.target import AbstractTarget
-from posterity.posterior import Posterior
 
 
 class ELBO(NamedTuple):
@@ -22,32 +21,21 @@ class ELBO(NamedTuple):
     error: float
 
 
-def elbo(posterior: Posterior, data: Any, *, draws: int = 10_000, seed: int = 0) -> ELBO:
-    """The evidence lower bound of a posterior with a density, evaluated on all of the data.
-
-        ELBO = E_q[ log p(y | x, θ) + log p(θ) − log q(θ) ] ≤ log p(y | x)
-
-    Every term is by Monte Carlo, so that it checks what the fit computed in closed form.
-
-    Args:
-        posterior: a posterior whose distribution has a density: all that variational fits return.
-        data: what it was fitted to.
-        draws: draws of θ.
-        seed: random seed.
-
-    Returns:
-        `ELBO(value, error)` with the standard error of the value.
+def elbo(
+    target: AbstractTarget, distribution: AbstractDistribution, batch: Any, draws: int, seed: int
+) -> ELBO:
+    """The evidence lower bound of a density on all rows; see `posterity.elbo`.
 
     Raises:
-        TypeError: the posterior holds draws, which have no density.
+        TypeError: stored draws have no density.
     """
-    if not isinstance(posterior.distribution, AbstractDensity):
+    if distribution.stored is not None:
         raise TypeError(
             "elbo: stored draws have no density; only a variational posterior has an ELBO."
         )
-    batch = posterior.whole(data)
     keys = jax.random.split(jax.random.key(seed), draws)
-    each = np.asarray(_terms(posterior.target, posterior.distribution, batch, keys), np.float64)
+    density = cast(AbstractDensity, distribution)
+    each = np.asarray(_terms(target, density, batch, keys), np.float64)
     return ELBO(float(each.mean()), float(each.std(ddof=1) / math.sqrt(draws)))
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.distributions.distribution import AbstractDensity
+from posterity.distributions.distribution import AbstractDensity, AbstractDistribution
 from posterity.model.target import AbstractTarget
-from posterity.posterior import Posterior
 
 LEAST_DRAWS = 100
 LEAST_TAIL = 5  # draws that a generalised Pareto distribution can be fitted to
@@ -45,55 +44,23 @@ class KHat(NamedTuple):
         return self.message
 
 
-def pareto_khat(posterior: Posterior, data: Any, draws: int = 2_000, seed: int = 0) -> KHat:
-    """Whether a variational posterior is near the exact one, by the tail of its density ratio.
-
-        rₛ = p(y, θₛ | x) / q(θₛ),   θₛ ~ q,   s = 1 … S
-
-    A generalised Pareto distribution is fitted to the min(S/5, 3√S) largest rₛ; its shape k says
-    how many moments of r there are. k near 0 and below: q covers the posterior. Up to
-    min(1 − 1/log₁₀ S, 0.7), expectations under q can be corrected by S draws. Above, q misses parts
-    of the posterior: it is too narrow, or elsewhere.
-
-    k looks at all of θ at once, and so is stricter than most uses: predictions may be good where k
-    is large, as the weights of a network have symmetries that no single normal covers.
-
-    Args:
-        posterior: a posterior whose distribution has a density: what variational fits return.
-        data: the pair ``(x, y)`` it was fitted to.
-        draws: S, draws of θ from q; 100 at least.
-        seed: random seed.
-
-    Returns:
-        `KHat(value, message, threshold, draws)`; print it for the verdict.
+def pareto_khat(
+    target: AbstractTarget, distribution: AbstractDistribution, batch: Any, draws: int, seed: int
+) -> KHat:
+    """k-hat of a density over the θ of a target, on all rows; see `posterity.pareto_khat`.
 
     Raises:
-        TypeError: the posterior holds draws, which have no density.
-        ValueError: too few draws, or a draw at which the density is NaN.
-
-    >>> import numpy as np, posterity as po
-    >>> from posterity.diagnostics.khat import pareto_khat
-    >>> x = np.linspace(-1, 1, 50)[:, None]
-    >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
-    >>> posterior = po.fit(model, (x, 2 * x[:, 0]), po.ADVI(steps=4_000), progress=False)
-    >>> pareto_khat(posterior, (x, 2 * x[:, 0])).good
-    True
-
-    Yao, Vehtari, Simpson & Gelman 2018, "Yes, but did it work?", ICML; Vehtari et al. 2024, "Pareto
-    smoothed importance sampling", JMLR 25, for the tail and the thresholds; Zhang & Stephens 2009,
-    Technometrics 51, for the fit. A tempered posterior is compared with the tempered density.
+        TypeError, ValueError: as there.
     """
-    if not isinstance(posterior.distribution, AbstractDensity):
+    if distribution.stored is not None:
         raise TypeError(
             "pareto_khat: stored draws have no density; it judges variational posteriors. For a "
             "sampler look at posterior.result."
         )
     if draws < LEAST_DRAWS:
         raise ValueError(f"draws: at least {LEAST_DRAWS} are needed for a tail, not {draws}.")
-    batch = posterior.whole(data)
-    log_weights = _log_weights(
-        posterior.target, posterior.distribution, batch, jax.random.key(seed), jnp.arange(draws)
-    )
+    density = cast(AbstractDensity, distribution)
+    log_weights = _log_weights(target, density, batch, jax.random.key(seed), jnp.arange(draws))
     weights = np.asarray(log_weights, np.float64)
     if np.isnan(weights).any():
         first = int(np.argmax(np.isnan(weights)))

@@ -1,6 +1,7 @@
 """Distributions over θ: what a method finds and a posterior holds."""
 
 from abc import abstractmethod
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -8,6 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.dtypes import float_dtype
+
+Correlations = Literal["full", "low-rank", "none"]
+PUSHED = 10_000  # draws that stand for a density
 
 
 class AbstractDistribution(eqx.Module):
@@ -39,9 +43,27 @@ class AbstractDistribution(eqx.Module):
         """Where one run may start from: the mean, (D,)."""
         return self.mean_and_sd()[0]
 
-    @abstractmethod
-    def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """`n` draws of θ with axes (chain, draw, D)."""
+    def sample(self, key: jax.Array, draws: int) -> jax.Array:
+        """Draws number 0 … `draws` − 1 as one chain: (1, draws, D)."""
+        return _drawn(self, key, draws)
+
+    def spread(self, numbers: int) -> np.ndarray:
+        """Draws (chain, draw, D) that stand for all: of stored ones evenly spaced ones.
+
+        Args:
+            numbers: how many numbers they may be.
+        """
+        count = max(1, min(PUSHED, numbers // self.size))
+        return np.asarray(self.sample(jax.random.key(0), count))
+
+    @property
+    def in_file(self) -> bool:
+        """Whether its draws are in a file, and are read when they are needed."""
+        return False
+
+    def as_normals(self, correlations: Correlations | None) -> "AbstractDensity | None":
+        """Itself with as many correlations as are asked for, where it is made of normals."""
+        return None
 
 
 class AbstractDensity(AbstractDistribution):
@@ -83,6 +105,7 @@ class AbstractDensity(AbstractDistribution):
         key = jax.random.fold_in(key, index)
         return self.push(jax.random.normal(key, (self.noise_size,), float_dtype()))
 
-    def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """One chain of `n` independent draws: (1, n, D)."""
-        return jax.vmap(lambda index: self.draw(key, index))(jnp.arange(n))[None]
+
+@eqx.filter_jit
+def _drawn(distribution: AbstractDistribution, key: jax.Array, draws: int) -> jax.Array:
+    return jax.vmap(lambda index: distribution.draw(key, index))(jnp.arange(draws))[None]

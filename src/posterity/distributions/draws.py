@@ -56,6 +56,13 @@ class AbstractDraws(AbstractDistribution):
         for numbers in in_blocks(self.stored, self.size * np.dtype(float_dtype()).itemsize):
             yield self.rows(numbers)
 
+    def spread(self, numbers: int) -> np.ndarray:
+        """Every k-th draw of each chain (chain, draw, D)."""
+        chains, count, size = self.shape
+        step = -(-self.stored * size // numbers)
+        chosen = np.arange(count)[::step] + count * np.arange(chains)[:, None]
+        return self.rows(chosen.ravel()).reshape(*chosen.shape, size)
+
     def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
         """Moments over all stored draws, in double precision; squares are of deviations."""
         mean = sum(block.sum(0, dtype=np.float64) for block in self.blocks()) / self.stored
@@ -98,12 +105,6 @@ class Draws(AbstractDraws):
         total = self.stored
         order = jnp.asarray(even_order(total))
         return self.theta.reshape(total, self.size)[order[index % total]]
-
-    def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """All stored draws (chain, draw, D) where `n` is their number, else (1, n, D) of them."""
-        if n == self.stored:
-            return self.theta
-        return jax.vmap(lambda index: self.draw(key, index))(jnp.arange(n))[None]
 
 
 @functools.lru_cache(maxsize=4)

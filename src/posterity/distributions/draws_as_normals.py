@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import cast
 
-import jax.numpy as jnp
 import numpy as np
 
 from posterity.distributions.distribution import AbstractDensity
 from posterity.distributions.em import divided, shrinkage
 from posterity.distributions.mixture import Component, Mixture
-from posterity.distributions.normal import FullRank, Gaussian, LowRank
-from posterity.dtypes import float_dtype
+from posterity.distributions.normal import (
+    FULL,
+    FullRank,
+    Gaussian,
+    as_arrays,
+    low_rank,
+    refuse_large,
+)
 
 APART = 2.0  # two normals of one sd have two humps where their means are further apart, in sds
-RANK = 10  # directions that are kept where not all are
-FULL = 2_000  # parameters: above, D² numbers are too many
 ENOUGH = 2  # draws per parameter, from which on a full covariance is estimated
 
 
@@ -59,8 +62,8 @@ def _normals_of(draws: np.ndarray, correlations: str) -> list[tuple[float, Compo
         return [(1.0, one)]
     parts = []
     for share, mean, cov in zip(*found):
-        normal = FullRank(*_arrays(mean, np.linalg.cholesky(cov)))
-        kept = keep(normal, "low-rank") if correlations == "low-rank" else normal
+        normal = FullRank(*as_arrays(mean, np.linalg.cholesky(cov)))
+        kept = normal.as_normals("low-rank") if correlations == "low-rank" else normal
         parts.append((float(share), cast(Component, kept)))
     return parts
 
@@ -114,56 +117,13 @@ def normal_of(draws: np.ndarray, correlations: str) -> Component:
     unit = (draws - mean) / (sd * np.sqrt(len(draws) - 1))
     rho = shrinkage(unit)
     if correlations == "full":
-        _refuse_large(len(mean))
+        refuse_large(len(mean))
         corr = (1 - rho) * unit.T @ unit + rho * np.eye(len(mean))
-        return FullRank(*_arrays(mean, sd[:, None] * np.linalg.cholesky(corr)))
+        return FullRank(*as_arrays(mean, sd[:, None] * np.linalg.cholesky(corr)))
     _, singular, directions = np.linalg.svd(unit, full_matrices=False)
-    return _low_rank(mean, sd, singular**2 * (1 - rho), directions)
-
-
-def keep(density: AbstractDensity, correlations: str | None) -> AbstractDensity:
-    """A normal, or a mixture of them, with its correlations kept in full, in part, or as it is."""
-    if isinstance(density, Mixture):
-        parts = [keep(density.at(k), correlations) for k in range(density.count)]
-        return Mixture.of(density.weights, parts)  # type: ignore[arg-type]
-    if correlations == "full" and isinstance(density, LowRank):
-        _refuse_large(density.size)
-        return FullRank(*_arrays(density.mean, np.linalg.cholesky(np.asarray(density.cov))))
-    if correlations == "low-rank" and isinstance(density, FullRank):
-        mean, sd = (np.asarray(part, np.float64) for part in density.mean_and_sd())
-        unit = np.asarray(density.chol, np.float64) / sd[:, None]
-        directions, singular, _ = np.linalg.svd(unit)
-        return _low_rank(mean, sd, singular**2, directions.T)
-    return density
+    return low_rank(mean, sd, singular**2 * (1 - rho), directions)
 
 
 def independent(mean: object, sd: object) -> Gaussian:
     """Moments of each element alone."""
-    return Gaussian(*_arrays(mean, sd))
-
-
-def _low_rank(
-    mean: np.ndarray, sd: np.ndarray, eigenvalues: np.ndarray, directions: np.ndarray
-) -> LowRank:
-    """The largest directions of a correlation matrix, with every sd as it is."""
-    rank = min(RANK, len(mean))
-    factor = np.zeros((len(mean), rank))
-    given = min(rank, len(eigenvalues))
-    factor[:, :given] = directions[:given].T * np.sqrt(eigenvalues[:given])
-    # What rounding, or a matrix of so few directions, leaves to the diagonal must be positive.
-    shared = np.sum(factor**2, axis=1)
-    factor *= np.sqrt(np.minimum(1, (1 - 1e-4) / np.maximum(shared, 1e-300)))[:, None]
-    rest = np.sqrt(1 - np.sum(factor**2, axis=1))
-    return LowRank(*_arrays(mean, sd * rest, sd[:, None] * factor))
-
-
-def _refuse_large(size: int) -> None:
-    if size > FULL:
-        raise ValueError(
-            f'correlations: "full" for {size} parameters needs {size}² numbers; above {FULL} take '
-            '"low-rank".'
-        )
-
-
-def _arrays(*parts: object) -> list:
-    return [jnp.asarray(np.asarray(part), float_dtype()) for part in parts]
+    return Gaussian(*as_arrays(mean, sd))

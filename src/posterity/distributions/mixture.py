@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.distributions.distribution import AbstractDensity
+from posterity.distributions.distribution import AbstractDensity, Correlations
 from posterity.distributions.normal import FullRank, Gaussian, LowRank
 from posterity.storable import refuse_numbers, stored
 
@@ -100,6 +100,11 @@ class Mixture(AbstractDensity):
         means, sds = jax.vmap(lambda component: component.mean_and_sd())(self.components)
         mean = self.weights @ means
         return mean, jnp.sqrt(self.weights @ (sds**2 + (means - mean) ** 2))
+
+    def as_normals(self, correlations: Correlations | None) -> Mixture:
+        """The mixture of its components so treated."""
+        parts = [self.at(k).as_normals(correlations) for k in range(self.count)]
+        return Mixture.of(self.weights, parts)
 
     def marginal(self, at: np.ndarray) -> Mixture:
         """The mixture of the components' marginals."""

@@ -10,7 +10,6 @@ import numpy as np
 from posterity import memory
 from posterity.distributions.draws import AbstractDraws
 from posterity.distributions.spool import scratch
-from posterity.distributions.spooled import SpooledDraws
 from posterity.model.target import AbstractTarget
 
 ROWS = 1_024  # draws at a time
@@ -50,6 +49,6 @@ def of_draws(
 
 def _room(draws: AbstractDraws, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     size = int(np.prod(shape)) * dtype.itemsize
-    if isinstance(draws, SpooledDraws) and not memory.fits(size):
+    if draws.in_file and not memory.fits(size):
         return scratch(shape, dtype)
     return np.empty(shape, dtype)

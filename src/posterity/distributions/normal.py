@@ -7,8 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from posterity.distributions.distribution import AbstractDensity
+from posterity.distributions.distribution import AbstractDensity, Correlations
+from posterity.dtypes import float_dtype
 from posterity.storable import refuse_numbers, stored
+
+RANK = 10  # directions that are kept where not all are
+FULL = 2_000  # parameters: above, D² numbers are too many
 
 
 class AbstractShifted(AbstractDensity):
@@ -52,6 +56,10 @@ class Gaussian(AbstractShifted):
         """Σ log N(θ; mean, sd²)."""
         return jnp.sum(dist.Normal(self.mean, self.sd).log_prob(theta))
 
+    def as_normals(self, correlations: Correlations | None) -> "Gaussian":
+        """Itself: it has no correlations."""
+        return self
+
     def marginal(self, at: np.ndarray) -> "Gaussian":
         """The same means and sds."""
         return Gaussian(self.mean[at], self.sd[at])
@@ -92,6 +100,14 @@ class FullRank(AbstractShifted):
     def log_prob(self, theta: jax.Array) -> jax.Array:
         """log N(θ; mean, chol cholᵀ)."""
         return dist.MultivariateNormal(self.mean, scale_tril=self.chol).log_prob(theta)
+
+    def as_normals(self, correlations: Correlations | None) -> "FullRank | LowRank":
+        """Itself, or of low rank."""
+        if correlations != "low-rank":
+            return self
+        mean, sd = (np.asarray(part, np.float64) for part in self.mean_and_sd())
+        directions, singular, _ = np.linalg.svd(np.asarray(self.chol, np.float64) / sd[:, None])
+        return low_rank(mean, sd, singular**2, directions.T)
 
     def marginal(self, at: np.ndarray) -> "FullRank":
         """Rows of the factor, made triangular again."""
@@ -154,6 +170,13 @@ class LowRank(AbstractDensity):
         normal = dist.LowRankMultivariateNormal(self.mean, self.factor, self.sd**2)
         return normal.log_prob(theta)
 
+    def as_normals(self, correlations: Correlations | None) -> "FullRank | LowRank":
+        """Itself, or with its covariance in full."""
+        if correlations != "full":
+            return self
+        refuse_large(self.size)
+        return FullRank(*as_arrays(self.mean, np.linalg.cholesky(np.asarray(self.cov))))
+
     def marginal(self, at: np.ndarray) -> "LowRank":
         """Rows of each part."""
         return LowRank(self.mean[at], self.sd[at], self.factor[at])
@@ -180,3 +203,32 @@ def _refuse_lengths(mean: jax.Array, **shapes: tuple[int, ...]) -> None:
     for name, shape in shapes.items():
         if set(shape) != {mean.size}:
             raise ValueError(f"{name} has shape {shape}, but mean has {mean.size} numbers.")
+
+
+def low_rank(
+    mean: np.ndarray, sd: np.ndarray, eigenvalues: np.ndarray, directions: np.ndarray
+) -> LowRank:
+    """The largest directions of a correlation matrix, with every sd as it is."""
+    rank = min(RANK, len(mean))
+    factor = np.zeros((len(mean), rank))
+    given = min(rank, len(eigenvalues))
+    factor[:, :given] = directions[:given].T * np.sqrt(eigenvalues[:given])
+    # What rounding, or a matrix of so few directions, leaves to the diagonal must be positive.
+    shared = np.sum(factor**2, axis=1)
+    factor *= np.sqrt(np.minimum(1, (1 - 1e-4) / np.maximum(shared, 1e-300)))[:, None]
+    rest = np.sqrt(1 - np.sum(factor**2, axis=1))
+    return LowRank(*as_arrays(mean, sd * rest, sd[:, None] * factor))
+
+
+def refuse_large(size: int) -> None:
+    """Refuse a covariance of more than 2,000² numbers."""
+    if size > FULL:
+        raise ValueError(
+            f'correlations: "full" for {size} parameters needs {size}² numbers; above {FULL} take '
+            '"low-rank".'
+        )
+
+
+def as_arrays(*parts: object) -> list:
+    """Arrays of the library's float type."""
+    return [jnp.asarray(np.asarray(part), float_dtype()) for part in parts]

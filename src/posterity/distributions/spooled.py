@@ -57,8 +57,12 @@ class SpooledDraws(AbstractDraws):
         del key
         return jnp.asarray(self.even(int(index), int(index) + 1)[0])
 
-    def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """As `Draws.sample`; all stored draws come back mapped, and not as a JAX array."""
-        if n == self.stored:
-            return self.theta  # type: ignore[return-value]
-        return jnp.asarray(self.even(0, n))[None]
+    def sample(self, key: jax.Array, draws: int) -> jax.Array:
+        """As `Draws.sample`."""
+        del key
+        return jnp.asarray(self.even(0, draws))[None]
+
+    @property
+    def in_file(self) -> bool:
+        """True."""
+        return True

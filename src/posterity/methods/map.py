@@ -44,7 +44,7 @@ class MAP(AbstractMethod):
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
     >>> posterior = po.fit(model, (x, 2 * x[:, 0]), po.MAP(steps=2_000), progress=False)
-    >>> posterior.sample(0, 1).shape
+    >>> posterior.sample().shape
     (1, 1, 2)
     """
 

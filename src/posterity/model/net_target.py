@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from posterity.cpu.kernels import lowered
 from posterity.distributions.prior_of_predictions import Recollection, Remembered
 from posterity.distributions.prior_of_weights import JointBlock, JointPrior
 from posterity.dtypes import float_dtype
@@ -167,6 +168,11 @@ class Target(AbstractTarget):
         )
 
     @property
+    def predicts(self) -> bool:
+        """True."""
+        return True
+
+    @property
     def net_leaves(self) -> int:
         """How many of the parameters are the net's; the others are the likelihood's unknowns."""
         return len(self.template[1])
@@ -241,8 +247,6 @@ class Target(AbstractTarget):
         """`function` with fast convolutions, where the net has any."""
         if not self.convolves:
             return function
-        from posterity.cpu.conv.evaluation import lowered
-
         return lowered(function)
 
     def shaped(self, out: jax.Array) -> jax.Array:

@@ -58,6 +58,11 @@ class AbstractTarget(eqx.Module):
         return float_dtype()
 
     @property
+    def predicts(self) -> bool:
+        """Whether it has rows of x, at which it can be asked for predictions."""
+        return False
+
+    @property
     def net_leaves(self) -> int:
         """How many of the parameters are a net's; they come first."""
         return 0

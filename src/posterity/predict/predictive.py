@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from posterity.cpu.compile import use_compilation_cache
 from posterity.data.batches import as_inputs, as_targets
+from posterity.distributions.distribution import AbstractDistribution
 from posterity.likelihoods.classes import AbstractClassLikelihood, Categorical
 from posterity.likelihoods.likelihood import AbstractLikelihood
+from posterity.model.net_target import Target
 from posterity.predict import quantiles, refusal, stream
 from posterity.predict.quantiles import Of
 from posterity.predict.refusal import Rule
 from posterity.predict.windows import Source, source_of
-
-if TYPE_CHECKING:
-    from posterity.posterior import Posterior
 
 SMALLEST_PROBABILITY = 1e-30  # that a mean over draws in float32 holds with all its digits
 
@@ -40,18 +39,20 @@ def check_rows(x: Any, expected: tuple[int, ...], name: str = "x") -> np.ndarray
     return inputs
 
 
-def predict(posterior: Posterior, x: Any, draws: int, seed: int) -> Predictive:
-    """The predictive distribution of `posterior` at `x`; see `Posterior.predict`."""
+def predict(
+    target: Target, distribution: AbstractDistribution, x: Any, draws: int, seed: int
+) -> Predictive:
+    """The predictive distribution at `x`, of a distribution over θ; see `Posterior.predict`."""
     if isinstance(draws, bool) or int(draws) != draws or draws < 1:
         raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
-    inputs = check_rows(x, posterior.target.x_shape)
+    inputs = check_rows(x, target.x_shape)
     use_compilation_cache()
-    source = source_of(posterior.target, posterior.distribution, seed, int(draws))
+    source = source_of(target, distribution, seed, int(draws))
     found = stream.moments(source, inputs)
     return Predictive(
         mean=found.mean,
-        aleatoric=_add_classes(found.var, posterior.target.likelihood),
-        epistemic=_add_classes(found.m2 / draws, posterior.target.likelihood),
+        aleatoric=_add_classes(found.var, target.likelihood),
+        epistemic=_add_classes(found.m2 / draws, target.likelihood),
         draws=int(draws),
         _expected_entropy=found.entropy,
         _source=source,

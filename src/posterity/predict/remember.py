@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.distributions.as_prior import refuse_point
+from posterity.distributions.distribution import AbstractDistribution
 from posterity.distributions.prior_of_predictions import Remembered
 from posterity.dtypes import float_dtype
-from posterity.predict.predictive import check_rows
-
-if TYPE_CHECKING:
-    from posterity.posterior import Posterior
+from posterity.model.net_target import Target
+from posterity.predict.predictive import check_rows, predict
 
 
-def remembered(posterior: Posterior, x: Any) -> Remembered:
+def remembered(
+    target: Target, distribution: AbstractDistribution, x: Any, draws: int
+) -> Remembered:
     """`Posterior.as_prior(remember=x)`, which see.
 
     Raises:
         ValueError: no rows, or rows that are not finite or of another shape than in `fit`.
     """
-    target = posterior.target
+    refuse_point(distribution)
     inputs = check_rows(x, target.x_shape, "remember")
-    predicted = posterior.predict(inputs)
+    predicted = predict(target, distribution, inputs, draws, 0)
     before = target.prior if isinstance(target.prior, Remembered) else None
     rows = target.rows + (before.rows if before else 0)
     # A tempered posterior counts every row 1 / temperature times beside the prior.

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 from numpyro import handlers
 from numpyro.infer import Predictive
 
+from posterity.distributions.distribution import AbstractDistribution
 from posterity.model.arguments import packed
 from posterity.model.program_target import ProgramTarget, cannot_run
 
-if TYPE_CHECKING:
-    from posterity.posterior import Posterior
-
 
 def replicate(
-    posterior: Posterior, args: tuple[Any, ...], kwargs: dict[str, Any], draws: int, seed: int
+    target: ProgramTarget,
+    distribution: AbstractDistribution,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    draws: int,
+    seed: int,
 ) -> dict[str, np.ndarray]:
-    """Observed and deterministic sites, by draw; see `Posterior.replicate`."""
+    """Observed and deterministic sites, by draw; see `ProgramPosterior.replicate`."""
     if isinstance(draws, bool) or int(draws) != draws or draws < 1:
         raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
-    target = cast(ProgramTarget, posterior.target)
     arguments = packed(args, kwargs, "replicate") if args or kwargs else target.arguments
     at, noise = jax.random.split(jax.random.key(seed))
-    theta = posterior.sample(at, int(draws)).reshape(-1, target.size)
+    theta = distribution.sample(at, int(draws)).reshape(-1, target.size)
     latent = jax.jit(jax.vmap(target.constrain))(theta)
     given, named = arguments.unpacked
     sampler = Predictive(_Replicated(target.program), posterior_samples=latent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import equinox as eqx
 import jax
@@ -12,7 +12,6 @@ import numpy as np
 
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.distributions.draws import AbstractDraws
-from posterity.distributions.spooled import SpooledDraws
 from posterity.dtypes import float_dtype
 from posterity.model.net_target import Target
 
@@ -79,10 +78,11 @@ def windows(source: Source, evaluations: int, *, stored: bool = False) -> Iterat
         source: all draws. evaluations: at how many inputs each draw is evaluated at once.
         stored: give stored draws that are in memory windows, too.
     """
-    kept = source.distribution
-    if not isinstance(kept, AbstractDraws if stored else SpooledDraws):
+    given = cast(AbstractDistribution, source.distribution)
+    if given.stored is None or not (stored or given.in_file):
         yield source
         return
+    kept = cast(AbstractDraws, given)
     block = block_of(kept.size, evaluations)
     width = kept.size * np.dtype(float_dtype()).itemsize
     length, draws = max(1, WINDOW // (block * width)) * block, int(source.draws)

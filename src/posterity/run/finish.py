@@ -13,7 +13,7 @@ from posterity.distributions.draws import AbstractDraws
 from posterity.distributions.spooled import SpooledDraws
 from posterity.methods.method import AbstractMethod
 from posterity.model.arguments import Arguments
-from posterity.posterior import Posterior
+from posterity.posterior import AnyPosterior, posterior_of
 from posterity.run.draw_store import Keeping
 from posterity.run.watching import Finished
 
@@ -27,7 +27,7 @@ def wrap(
     seconds: float,
     last: bool,
     keeping: Keeping | None,
-) -> Posterior:
+) -> AnyPosterior:
     """The posterior of a run.
 
     Args:
@@ -65,7 +65,15 @@ def wrap(
         diagnostics = diagnose_fit(target, distribution, history.fields, batches.full, settings)
         advice = list(dict.fromkeys([*advice, *diagnostics.advice]))
     result = _result(method, finished, advice, keeping.note if keeping else "")
-    return Posterior(target, distribution, history, settings, result, diagnostics, method)
+    return posterior_of(
+        target,
+        distribution,
+        history=history,
+        settings=settings,
+        result=result,
+        diagnostics=diagnostics,
+        method=method,
+    )
 
 
 def _history(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ from posterity.model.model import Model
 from posterity.model.net_target import Target
 from posterity.model.program import ProgramModel
 from posterity.model.program_target import ProgramTarget
-from posterity.posterior import Posterior
+from posterity.posterior import AnyPosterior, Posterior, ProgramPosterior
 from posterity.run.ahead import Ahead
 from posterity.run.draw_store import Folder, keeping
 from posterity.run.failed_start import blame, origin
@@ -32,6 +32,32 @@ from posterity.run.start import Init, start_points
 from posterity.run.watching import Finished, Peek, Watcher
 
 
+@overload
+def fit(
+    model: Model,
+    data: Any,
+    method: AbstractMethod,
+    *,
+    seed: int = ...,
+    progress: bool | None = ...,
+    init: Init = ...,
+    every: int | None = ...,
+    call: Callable[[Any], object] | None = ...,
+    spool: Folder = ...,
+) -> Posterior: ...
+@overload
+def fit(
+    model: ProgramModel,
+    data: Any,
+    method: AbstractMethod,
+    *,
+    seed: int = ...,
+    progress: bool | None = ...,
+    init: Init = ...,
+    every: int | None = ...,
+    call: Callable[[Any], object] | None = ...,
+    spool: Folder = ...,
+) -> ProgramPosterior: ...
 def fit(
     model: Model | ProgramModel,
     data: Any,
@@ -41,9 +67,9 @@ def fit(
     progress: bool | None = None,
     init: Init = "net",
     every: int | None = None,
-    call: Callable[[Posterior], object] | None = None,
+    call: Callable[[Any], object] | None = None,
     spool: Folder = None,
-) -> Posterior:
+) -> AnyPosterior:
     """Fit a model to data by a method.
 
         posterior(θ) ∝ prior(θ) ∏ᵢ p(yᵢ | xᵢ, θ)
@@ -104,7 +130,7 @@ def fit(
         )
     began = time.perf_counter()
 
-    def posterior_of(finished: Finished, last: bool = False) -> Posterior:
+    def posterior_of(finished: Finished, last: bool = False) -> AnyPosterior:
         seconds = time.perf_counter() - began
         return wrap(method, target, batches, finished, seed, seconds, last, kept)
 
@@ -144,7 +170,7 @@ def _members(
     return np.stack([*map(as_start, members)])
 
 
-def as_start(member: Posterior) -> np.ndarray:
+def as_start(member: AnyPosterior) -> np.ndarray:
     """The centre of a fit that another is to start at: θ (D,).
 
     Raises:
@@ -192,8 +218,8 @@ def _refuse_net_settings(method: AbstractMethod) -> None:
 
 def _peek(
     every: int | None,
-    call: Callable[[Posterior], object] | None,
-    posterior_of: Callable[[Finished], Posterior],
+    call: Callable[[Any], object] | None,
+    posterior_of: Callable[[Finished], AnyPosterior],
 ) -> Peek | None:
     check_counts("fit", every=every)
     if (every is None) != (call is None):

@@ -53,7 +53,9 @@ def start_points(
             raise ValueError("init: the posterior is of another model; its parameters differ.")
         if starts * len(chain_numbers) == 1:
             return keys, init.distribution.centre()[None, None]
-        return keys, init.sample(keys[0], starts * len(chain_numbers)).reshape(grid)
+        return keys, jnp.asarray(init.sample(starts * len(chain_numbers), seed=keys[0])).reshape(
+            grid
+        )
     if isinstance(init, Mapping):
         init = target.at_start().unconstrain(init)
     theta = np.asarray(init, float_dtype())

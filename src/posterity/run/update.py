@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from posterity.data.batches import as_inputs
 from posterity.diagnostics.result import Code
-from posterity.distributions.as_prior import Correlations
+from posterity.distributions.distribution import AbstractDensity, Correlations
 from posterity.distributions.prior_of_weights import JointPrior
+from posterity.methods import METHODS, method_named
 from posterity.methods.map import MAP
 from posterity.methods.method import AbstractMethod
 from posterity.model.model import Model
 from posterity.posterior import Posterior
-from posterity.run import stand_in
 from posterity.run.fit import as_start, fit
+
+ROWS = 100  # at which both predict
+DRAWS = 2_000  # of each
+WIDER = 1.5  # times the sd of the draws, or this part of it, beyond which it is said
+SHIFTED = 0.5  # of these sds that means may be apart
 
 
 def update(
@@ -32,16 +38,16 @@ def update(
     prior = posterior.as_prior(correlations, remember=remember)
     target = posterior.target
     model = Model(target.net, prior, target.likelihood)
-    if isinstance(prior, JointPrior):
-        parts = posterior.history, posterior.settings, posterior.result
-        settings.setdefault("init", Posterior(target, prior.density, *parts))
+    density = None if remember is not None else cast(JointPrior, prior).density
+    if density is not None:
+        settings.setdefault("init", Posterior(target, density))
     elif "init" not in settings:
         chosen, settings["init"] = _started(posterior, model, data, chosen, seed)
     found = fit(model, data, chosen, seed=seed, **settings)
     said = [_not_learned(posterior)]
-    if isinstance(prior, JointPrior):
+    if density is not None:
         x = next(iter(data))  # a pair, as the fit has found
-        said.append(stand_in.warning(posterior, prior.density, x))
+        said.append(_stands_badly(posterior, density, x))
     warnings = (*found.result.warnings, *filter(None, said))
     found.result = dataclasses.replace(found.result, warnings=warnings)
     return found
@@ -60,7 +66,7 @@ def _started(
     if method.collects or count == 1:
         return method, posterior
     drawn, *seeds = np.random.SeedSequence(seed % 2**32).generate_state(count + 1)
-    starts = np.array(posterior.sample(int(drawn), count)).reshape(count, 1, -1)
+    starts = np.array(posterior.sample(count, seed=int(drawn))).reshape(count, 1, -1)
     for number in set(range(count)) - {count // 2}:  # the halfway start, whose cycle is long
         descent = MAP(batch_size=method.batch_size)
         init, own = starts[number, 0], int(seeds[number])
@@ -87,13 +93,11 @@ def made_by(posterior: Posterior) -> AbstractMethod:
     """
     if posterior.method is not None:
         return posterior.method
-    import posterity
-
-    name = posterior.settings.get("method")
-    kind = getattr(posterity, str(name), None) if name in posterity.__all__ else None
-    if not (isinstance(kind, type) and issubclass(kind, AbstractMethod)):
+    name = str(posterior.settings.get("method"))
+    if name not in METHODS:
         raise ValueError(f"method: {name!r} is no method of this library; give one, method=...")
-    fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    kind = method_named(name)
+    fields = [field.name for field in dataclasses.fields(kind)]
     given = {field: posterior.settings[field] for field in fields if field in posterior.settings}
     lost = [field for field, value in given.items() if value == "given by the user"]
     if lost:
@@ -102,3 +106,54 @@ def made_by(posterior: Posterior) -> AbstractMethod:
             f"{', '.join(lost)}; give the method, method=po.{name}(...)."
         )
     return kind(**given)
+
+
+# -- do the normals that stand for draws predict as the draws do? ----------------------------------
+
+
+class Difference(NamedTuple):
+    """How otherwise a stand-in predicts, over all rows: sds as a ratio, means in the draws' sds."""
+
+    ratio: float
+    shift: float
+
+    @property
+    def large(self) -> bool:
+        """Whether either is beyond its limit."""
+        return not (1 / WIDER <= self.ratio <= WIDER and self.shift <= SHIFTED)
+
+
+def difference(posterior: Posterior, density: AbstractDensity, x: Any) -> Difference:
+    """The epistemic sds and the means of a density beside those of a posterior.
+
+        ratio² = Σ Var_q E[y | x, θ] / Σ Var E[y | x, θ]
+        shift² = Σ (E_q y − E y)² / Σ Var E[y | x, θ]
+
+    Args:
+        posterior: the draws. density: what stands for them. x: inputs; 100 of them are used.
+    """
+    inputs = as_inputs(x)
+    inputs = inputs[np.linspace(0, len(inputs) - 1, min(ROWS, len(inputs))).astype(int)]
+    other = Posterior(posterior.target, density)
+    drawn = posterior.predict(inputs, draws=min(DRAWS, posterior.distribution.stored or DRAWS))
+    stood = other.predict(inputs, draws=DRAWS)
+    var = float(np.sum(drawn.epistemic, dtype=np.float64)) or 1e-30
+    wider = float(np.sum(stood.epistemic, dtype=np.float64))
+    apart = float(np.sum((stood.mean - drawn.mean) ** 2, dtype=np.float64))
+    return Difference(float(np.sqrt(wider / var)), float(np.sqrt(apart / var)))
+
+
+def _stands_badly(posterior: Posterior, density: AbstractDensity, x: Any) -> str | None:
+    """The sentence where a density predicts otherwise than the draws that it stands for."""
+    if posterior.distribution.stored is None:
+        return None
+    found = difference(posterior, density, x)
+    if not found.large:
+        return None
+    return (
+        "The normals that stand for the old draws predict otherwise than the draws: at the new "
+        f"rows their epistemic sd is {found.ratio:.3g} times that of the draws, and their means "
+        f"are {found.shift:.2g} of its sds away (limits {1 / WIDER:.2g} to {WIDER:g}, and "
+        f"{SHIFTED:g}). Do not trust this update: remember predictions in place of weights, "
+        "update(data, remember=x) with inputs x like the old ones, or fit all rows at once."
+    )

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
-import equinox as eqx
-import jax
 import numpy as np
 
 from posterity.diagnostics.history import History
-from posterity.distributions import named
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.distributions.draws import AbstractDraws
-from posterity.model.target import AbstractTarget
+from posterity.version import __version__
 
 # What ArviZ calls the figures that samplers report (its schema's names of sample statistics).
 STATS = {
@@ -30,20 +26,17 @@ STATS = {
 
 
 def to_arviz(
-    target: AbstractTarget,
+    values: Mapping[str, np.ndarray],
     distribution: AbstractDistribution,
     history: History,
     settings: Mapping[str, Any],
     facts: Mapping[str, Any],
-    *,
-    draws: int,
-    seed: int | jax.Array,
 ) -> Any:
     """`InferenceData` (ArviZ 0.x) or `DataTree` (1.x); see `Posterior.to_arviz`.
 
     Args:
-        target, distribution: what is drawn from. history, settings, facts: of the run.
-        draws: how many, where draws are made on demand. seed: an integer or a JAX key.
+        values: path → draws (chain, draw, *shape) of each named quantity.
+        distribution, history, settings, facts: of the posterior.
 
     Raises:
         ImportError: ArviZ is not installed.
@@ -52,19 +45,18 @@ def to_arviz(
         import arviz
     except ImportError as error:
         raise ImportError('to_arviz needs ArviZ: pip install "posterity[arviz]".') from error
-    weights = _values(target, distribution, draws, seed)
     dims = {
-        path: [f"{path}_dim_{axis}" for axis in range(values.ndim - 2)]
-        for path, values in weights.items()
+        path: [f"{path}_dim_{axis}" for axis in range(draws.ndim - 2)]
+        for path, draws in values.items()
     }
     coords = {
         name: np.arange(length)
-        for path, values in weights.items()
-        for name, length in zip(dims[path], values.shape[2:])
+        for path, draws in values.items()
+        for name, length in zip(dims[path], draws.shape[2:])
     }
-    groups: dict[str, Any] = {"posterior": weights}
+    groups: dict[str, Any] = {"posterior": dict(values)}
     if isinstance(distribution, AbstractDraws):
-        shape = next(iter(weights.values())).shape[:2]
+        shape = next(iter(values.values())).shape[:2]
         groups["sample_stats"] = _stats(history, settings, shape)
     groups = {name: group for name, group in groups.items() if group}
     if int(arviz.__version__.split(".")[0]) >= 1:
@@ -74,23 +66,6 @@ def to_arviz(
     for name in groups:
         data[name].attrs.update(_origin({**settings, **facts}))
     return data
-
-
-def _values(
-    target: AbstractTarget, distribution: AbstractDistribution, draws: int, seed: int | jax.Array
-) -> dict[str, np.ndarray]:
-    """All named quantities of all stored draws, or of so many new ones."""
-    paths = (*target.paths, *target.derived)
-    if isinstance(distribution, AbstractDraws):
-        return named.of_draws(target, distribution, paths)
-    key = jax.random.key(int(seed)) if isinstance(seed, (int, np.integer)) else seed
-    theta = _sample(distribution, key, int(draws))
-    return jax.tree.map(np.asarray, named.of_theta(target, theta, paths))
-
-
-@eqx.filter_jit
-def _sample(distribution: AbstractDistribution, key: jax.Array, draws: int) -> jax.Array:
-    return distribution.sample(key, draws)
 
 
 def _stats(
@@ -118,8 +93,8 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Where the draws come from, in ArviZ's names of attributes."""
     found: dict[str, Any] = {
         "inference_library": "posterity",
-        "inference_library_version": metadata.version("posterity"),
-        "inference_method": str(settings.get("method", "unknown")),
+        "inference_library_version": __version__,
+        "inference_method": str(settings["method"]),
     }
     if isinstance(settings.get("seconds"), float):
         found["sampling_time"] = settings["seconds"]

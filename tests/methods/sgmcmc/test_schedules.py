@@ -41,7 +41,7 @@ def test_cycles_keep_what_they_sample_and_nothing_else() -> None:
     method = po.SGHMC(draws=20, thin=4, step_size=0.01, schedule=schedule, chains=2)
     posterior = po.fit(ORACLE.model, ORACLE.data, method, progress=False)
     assert posterior.settings["steps_made"] == 80 + 4 * 30
-    assert posterior.sample(0, 40).shape == (2, 20, 3)
+    assert posterior.sample().shape == (2, 20, 3)
     kept = np.concatenate([50 * cycle + 30 + np.arange(20) for cycle in range(4)])
     sizes = 0.01 * np.asarray(schedule.factor(jnp.asarray(kept)))
     np.testing.assert_allclose(posterior.history.step_size[0], sizes, rtol=1e-4)
@@ -54,12 +54,12 @@ def test_no_noise_is_added_while_a_cycle_explores() -> None:
     seen = []
 
     def look(posterior: po.Posterior) -> None:
-        seen.append(np.asarray(posterior.sample(0, 2))[:, -1])
+        seen.append(np.asarray(posterior.sample())[:, -1])
 
     start = np.zeros(3)
     po.fit(ORACLE.model, ORACLE.data, method, init=start, every=40, call=look, progress=False)
     np.testing.assert_array_equal(seen[0][0], seen[0][1])
-    final = po.fit(ORACLE.model, ORACLE.data, method, init=start, progress=False).sample(0, 4)
+    final = po.fit(ORACLE.model, ORACLE.data, method, init=start, progress=False).sample()
     assert np.abs(final[0, -1] - final[1, -1]).max() > 1e-4
 
 

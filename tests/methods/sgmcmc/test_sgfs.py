@@ -103,7 +103,7 @@ def test_step_size_decay_is_short_for_a_schedule() -> None:
     long = po.SGFS(schedule=po.schedules.Halving(10), **settings)
     assert short.schedule == long.schedule
     first, second = (
-        po.fit(ORACLE.model, ORACLE.data, method, progress=False).sample(0, 30)
+        po.fit(ORACLE.model, ORACLE.data, method, progress=False).sample(30)
         for method in (short, long)
     )
     np.testing.assert_array_equal(first, second)

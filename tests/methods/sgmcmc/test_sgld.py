@@ -44,7 +44,7 @@ def test_a_preconditioner_is_a_change_of_scale() -> None:
 def test_temperature_zero_descends_and_says_it_is_tempered() -> None:
     method = po.SGLD(draws=10, warmup=3_000, step_size=2e-3, temperature=0.0)
     posterior = po.fit(ORACLE.model, ORACLE.data, method, progress=False)
-    np.testing.assert_allclose(posterior.sample(0, 1)[0, 0], ORACLE.mean, atol=1e-3)
+    np.testing.assert_allclose(posterior.sample(1)[0, 0], ORACLE.mean, atol=1e-3)
     assert any("temperature 0" in warning for warning in posterior.result.warnings)
 
 

@@ -74,7 +74,7 @@ def test_svrg_moves_its_anchor_with_every_pass_and_start_does_not() -> None:
 )
 def test_every_sampler_takes_them(make) -> None:
     plain, start, svrg = (
-        np.asarray(po.fit(ORACLE.model, ORACLE.data, make(kind), progress=False).sample(0, 50))
+        np.asarray(po.fit(ORACLE.model, ORACLE.data, make(kind), progress=False).sample(50))
         for kind in (None, "start", "svrg")
     )
     assert np.isfinite(start).all()

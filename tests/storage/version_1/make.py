@@ -4,7 +4,8 @@ Run in a checkout of that commit, once for each precision:
 
     python make.py; JAX_ENABLE_X64=1 python make.py
 
-Beside each file `expected-*.npz` holds five draws, a prediction and a log prior of the posterior.
+Beside each file `expected-*.npz` holds the arrays of the distribution, five draws, a prediction
+and a log prior.
 """
 
 from __future__ import annotations
@@ -126,6 +127,8 @@ if __name__ == "__main__":
         path = posterior.save(HERE / f"{name}-{BITS}")
         theta = np.asarray(posterior.distribution.sample(jax.random.key(0), 5))
         found = {"theta": theta, "log_prior": posterior.target.log_prior(theta[0, 0])}
+        leaves = jax.tree.leaves(posterior.distribution)
+        found |= {f"leaf {number}": leaf for number, leaf in enumerate(leaves)}
         if name == "program":
             found["double"] = posterior.weights("double")
         else:

@@ -175,7 +175,9 @@ def _is_pointwise(equation: Any) -> bool:
     )
 
 
-def lowered(function: Callable[..., Any]) -> Callable[..., Any]:
+def lowered(
+    function: Callable[..., Any], failed: Callable[[Exception], None] | None = None
+) -> Callable[..., Any]:
     """`function` with its convolutions and pooling computed in a way that is fast on CPU.
 
         conv(x, w) = reshape(w) · patches(x),  or  F⁻¹(F w · F x);    its gradients likewise
@@ -192,6 +194,8 @@ def lowered(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         function: a function of pytrees of arrays. Leaves that are no arrays stay as they are.
+        failed: told of an error in the rules, after which `function` is computed as it is; None to
+            raise it.
 
     Returns:
         A function of the same arguments and results. The platform is `jax.default_backend()` when
@@ -226,7 +230,14 @@ def lowered(function: Callable[..., Any]) -> Callable[..., Any]:
         if not convolves(closed):
             return function(*args, **kwargs)
         result_tree, fill_out = results
-        return jax.tree.unflatten(result_tree, fill_out(_run(closed, arrays)))
+        try:
+            made = _run(closed, arrays)
+        except Exception as error:  # of the rules: the function itself has just been traced
+            if failed is None:
+                raise
+            failed(error)
+            return function(*args, **kwargs)
+        return jax.tree.unflatten(result_tree, fill_out(made))
 
     return computed
 

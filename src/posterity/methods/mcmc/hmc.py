@@ -38,7 +38,7 @@ class HMC(AbstractHamiltonian):
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
     >>> method = po.HMC(leapfrogs=8, chains=2, warmup=200, draws=100)
-    >>> po.fit(model, (x, 2 * x[:, 0]), method, progress=False).sample(0, 200).shape
+    >>> po.fit(model, (x, 2 * x[:, 0]), method, progress=False).sample().shape
     (2, 100, 2)
 
     Duane et al. 1987; Neal 2011, "MCMC using Hamiltonian dynamics", section 3.2 for random lengths.

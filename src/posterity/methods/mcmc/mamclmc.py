@@ -42,7 +42,7 @@ class MAMCLMC(AbstractHamiltonian):
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
     >>> method = po.MAMCLMC(chains=2, warmup=200, draws=100)
-    >>> po.fit(model, (x, 2 * x[:, 0]), method, progress=False).sample(0, 200).shape
+    >>> po.fit(model, (x, 2 * x[:, 0]), method, progress=False).sample().shape
     (2, 100, 2)
 
     Robnik, Cohn-Gordon & Seljak 2025, "Metropolis adjusted microcanonical Hamiltonian Monte Carlo".

@@ -48,7 +48,7 @@ class MCLMC(AbstractSampler):
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
     >>> method = po.MCLMC(chains=2, warmup=1_000, draws=100)
-    >>> po.fit(model, (x, 2 * x[:, 0]), method, progress=False).sample(0, 200).shape
+    >>> po.fit(model, (x, 2 * x[:, 0]), method, progress=False).sample().shape
     (2, 100, 2)
 
     Robnik, De Luca, Silverstein & Seljak 2023, "Microcanonical Hamiltonian Monte Carlo"; Robnik &

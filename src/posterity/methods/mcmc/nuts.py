@@ -50,7 +50,7 @@ class NUTS(AbstractHamiltonian):
     >>> posterior = po.fit(
     ...     model, (x, 2 * x[:, 0]), po.NUTS(chains=2, warmup=200, draws=100), progress=False
     ... )
-    >>> posterior.sample(0, 200).shape
+    >>> posterior.sample().shape
     (2, 100, 2)
 
     Hoffman & Gelman 2014, with the multinomial draw of Betancourt 2017. Like NumPyro and BlackJAX,

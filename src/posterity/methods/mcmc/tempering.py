@@ -62,7 +62,7 @@ class ParallelTempering(AbstractSampler):
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
     >>> method = po.ParallelTempering(temperatures=8, chains=2, warmup=300, draws=100, thin=2)
-    >>> po.fit(model, (x, 2 * x[:, 0]), method, progress=False).sample(0, 200).shape
+    >>> po.fit(model, (x, 2 * x[:, 0]), method, progress=False).sample().shape
     (2, 100, 2)
 
     Geyer 1991; Hukushima & Nemoto 1996; alternating pairs and equal refusals as in Syed,

@@ -69,7 +69,7 @@ class SGFS(AbstractStochastic):
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
     >>> sgfs = po.SGFS(draws=500, batch_size=10, preconditioner="fisher", chains=2)
-    >>> po.fit(model, (x, 2 * x[:, 0]), sgfs, progress=False).sample(0, 1000).shape
+    >>> po.fit(model, (x, 2 * x[:, 0]), sgfs, progress=False).sample().shape
     (2, 500, 2)
 
     Ahn, Korattikara & Welling 2012, "Bayesian posterior sampling via stochastic gradient Fisher

@@ -51,7 +51,7 @@ class SGHMC(AbstractUnderdamped):
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
     >>> sghmc = po.SGHMC(draws=500, step_size=0.02, batch_size=10, chains=2)
-    >>> po.fit(model, (x, 2 * x[:, 0]), sghmc, progress=False).sample(0, 1000).shape
+    >>> po.fit(model, (x, 2 * x[:, 0]), sghmc, progress=False).sample().shape
     (2, 500, 2)
 
     Chen, Fox & Guestrin 2014, equation 15, whose learning rate is our ε² and whose α is ours. We

@@ -59,7 +59,7 @@ class SGLD(AbstractStochastic):
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
     >>> sgld = po.SGLD(draws=500, step_size=1e-3, batch_size=10, chains=2)
-    >>> po.fit(model, (x, 2 * x[:, 0]), sgld, progress=False).sample(0, 1000).shape
+    >>> po.fit(model, (x, 2 * x[:, 0]), sgld, progress=False).sample().shape
     (2, 500, 2)
 
     Welling & Teh 2011, "Bayesian learning via stochastic gradient Langevin dynamics", whose ε is

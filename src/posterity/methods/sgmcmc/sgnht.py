@@ -44,7 +44,7 @@ class SGNHT(AbstractUnderdamped):
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
     >>> sgnht = po.SGNHT(draws=500, step_size=0.02, batch_size=10, chains=2)
-    >>> po.fit(model, (x, 2 * x[:, 0]), sgnht, progress=False).sample(0, 1000).shape
+    >>> po.fit(model, (x, 2 * x[:, 0]), sgnht, progress=False).sample().shape
     (2, 500, 2)
 
     Ding, Fang, Babbush, Chen, Skeel & Neven 2014, "Bayesian sampling using stochastic gradient

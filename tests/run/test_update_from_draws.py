@@ -9,7 +9,8 @@ import pytest
 import posterity as po
 from handmade import draws_of, gaussian_of, linear, posterior_of
 from posterity.distributions import em as components
-from posterity.run.stand_in import Difference, difference, warning
+from posterity.run.update import Difference, difference
+from posterity.run.update import _stands_badly as warning
 
 LINE = linear(po.likelihoods.Normal(1.0), bias=True)
 THETA = np.random.default_rng(0).normal(size=(4, 2_000, 2)) * [0.5, 2.0] + [1.0, 3.0]

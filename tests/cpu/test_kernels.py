@@ -1,0 +1,80 @@
+"""Kernels for CPUs: on, off, and where a release of JAX refuses them."""
+
+from __future__ import annotations
+
+import warnings
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import posterity as po
+from posterity.cpu import kernels
+from posterity.cpu.conv import evaluation
+from posterity.cpu.random import normal
+
+X = np.asarray(jax.random.normal(jax.random.key(1), (3, 8, 8, 1)))
+
+
+def net(key: jax.Array) -> eqx.Module:
+    first, last = jax.random.split(key)
+    layers = [
+        eqx.nn.Lambda(lambda x: jnp.moveaxis(x, -1, 0)),
+        eqx.nn.Conv2d(1, 2, 3, key=first),
+        eqx.nn.Lambda(jnp.ravel),
+        eqx.nn.Linear(72, 1, key=last),
+    ]
+    return eqx.nn.Sequential(layers)
+
+
+NETS = {
+    "CNN": po.nets.CNN((8, 8, 1), channels=[2], hidden=[4], out_size=1, kernel=3, pool=2),
+    "Equinox": net(jax.random.key(0)),
+    "MLP of pixels": po.nets.MLP(1, [3], 1),
+}
+
+
+def predicted(name: str) -> np.ndarray:
+    model = po.Model(NETS[name], po.priors.Normal(), po.likelihoods.Normal(0.5))
+    x = X[:, :1, 0, 0] if name.startswith("MLP") else X
+    posterior = po.fit(model, (x, np.arange(3.0)), po.MAP(steps=3), progress=False)
+    return posterior.predict(x).mean
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_net_predicts_alike_with_and_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on = predicted(name)
+    monkeypatch.setenv(kernels.VARIABLE, "off")
+    jax.clear_caches()
+    np.testing.assert_allclose(predicted(name), on, rtol=1e-4, atol=1e-5)
+    jax.clear_caches()
+
+
+def test_off_leaves_functions_and_noise_to_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kernels.VARIABLE, "off")
+    assert kernels.lowered(abs) is abs
+    key = jax.random.key(0)
+    noise = jax.make_jaxpr(lambda: normal(key, (4,), np.float32))()
+    theirs = jax.make_jaxpr(lambda: jax.random.normal(key, (4,)))()
+    assert str(noise) == str(theirs)
+
+
+def test_where_jax_refuses_them_one_warning_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise TypeError("a primitive has other parameters")
+
+    kernels._warned.cache_clear()
+    rules = dict.fromkeys(evaluation.RULES, refuse)
+    monkeypatch.setattr(evaluation, "RULES", rules)
+
+    def smooth(x: jax.Array) -> jax.Array:
+        return jax.lax.conv(x, jnp.ones((1, 1, 3, 3)), (1, 1), "VALID")
+
+    x = jnp.ones((2, 1, 5, 5))
+    with pytest.warns(RuntimeWarning, match="POSTERITY_CPU_KERNELS=off"):
+        np.testing.assert_array_equal(kernels.lowered(smooth)(x), smooth(x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kernels.lowered(smooth)(x)
