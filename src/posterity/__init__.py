@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from posterity.methods.vi.dadvi import DADVI
     from posterity.methods.vi.ivon import IVON
     from posterity.model.model import Model
-    from posterity.posterior import Posterior, ProgramPosterior, elbo, pareto_khat
+    from posterity.posterior import Posterior, ProgramPosterior, elbo, load, pareto_khat
     from posterity.predict.predictive import Predictive
     from posterity.predict.prior_predictive import prior_predictive
     from posterity.reports import report
     from posterity.run.fit import fit
-    from posterity.storage.file import load
+    from posterity.storable import stored
 
 # Names are imported when first used: `import posterity` and the command line start at once, and
 # what needs an extra is needed only by those who use it.
@@ -54,10 +54,11 @@ _NAMES = {
     "elbo": "posterity.posterior",
     "fit": "posterity.run.fit",
     "learned": "posterity.learnable",
-    "load": "posterity.storage.file",
+    "load": "posterity.posterior",
     "pareto_khat": "posterity.posterior",
     "prior_predictive": "posterity.predict.prior_predictive",
     "report": "posterity.reports",
+    "stored": "posterity.storable",
 }
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "priors",
     "report",
     "schedules",
+    "stored",
     "testing",
 ]
 

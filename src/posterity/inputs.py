@@ -6,6 +6,7 @@ The first axis of every array counts the rows. The description is static: it bel
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, get_args
 
@@ -14,14 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.dtypes import float_dtype, largest_magnitude
+from posterity.storable import stored
 
 Structure = Literal["array", "tuple", "dict"]
 Number = Literal["float", "int32"]  # "float" is the library's precision, whichever that is
 
 REAL_KINDS = "fiub"
 INTEGER_KINDS = "iu"
+MOST_NUMBERS = 10**9  # of a row that is read from a file
 
 
+@stored("inputs.Leaf")
 @dataclasses.dataclass(frozen=True)
 class Leaf:
     """One array of the inputs, without its axis of rows.
@@ -40,6 +44,7 @@ class Leaf:
     columns: tuple[str, ...] | None = None
 
 
+@stored("inputs.Spec")
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
     """The description of the inputs: static, hashable, and plain data in files.
@@ -54,6 +59,16 @@ class InputSpec:
 
     leaves: tuple[Leaf, ...]
     structure: Structure = "array"
+
+    def check_stored(self) -> None:
+        """At least one array, of rows that have a size."""
+        sizes = [math.prod(leaf.shape) for leaf in self.leaves]
+        if not sizes or any(min(leaf.shape, default=0) < 0 for leaf in self.leaves):
+            raise ValueError("a row of its inputs has no shape.")
+        if max(sizes) > MOST_NUMBERS:
+            raise ValueError(f"a row of its inputs has {max(sizes)} numbers.")
+        if self.structure == "array" and len(sizes) > 1:
+            raise ValueError("its inputs are one array, and several.")
 
     @classmethod
     def of_shape(cls, shape: Sequence[int]) -> InputSpec:

@@ -14,11 +14,13 @@ from numpyro.distributions.transforms import IdentityTransform, biject_to
 
 from posterity.dtypes import float_dtype
 from posterity.learnable import fill
+from posterity.storable import stored
 
 UNKNOWN = "likelihood."  # what the paths of the likelihood's own unknowns begin with
 PRIOR = "prior."  # what those of a prior's own unknowns begin with
 
 
+@stored("layout.Parameter")
 class Parameter(NamedTuple):
     """Where one parameter lives in θ: its path, its constrained shape and its slice of θ."""
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from posterity.diagnostics.khat import KHat
     from posterity.distributions.prior_of_predictions import Remembered
     from posterity.distributions.prior_of_weights import JointPrior
+    from posterity.model.model import Model
+    from posterity.model.program import ProgramModel
     from posterity.predict.predictive import Predictive
 
 Seed = int | jax.Array
@@ -142,10 +144,22 @@ class AbstractPosterior:
 
         Returns:
             The path written.
-        """
-        from posterity.storage.file import save
 
-        return save(self, Path(path))
+        Raises:
+            TypeError: the distribution is of a class of your own that is not `po.stored`.
+        """
+        from posterity.storage.file import write
+
+        return write(
+            path,
+            self.target,
+            self.distribution,
+            self.history,
+            self.settings,
+            self.facts,
+            self.result,
+            self.diagnostics,
+        )
 
     def to_arviz(self, *, draws: int | None = None, seed: Seed = 0) -> Any:
         """The posterior for ArviZ: `InferenceData` of 0.x, or a `DataTree` of 1.x.
@@ -158,7 +172,9 @@ class AbstractPosterior:
         """
         from posterity.storage.arviz import to_arviz
 
-        return to_arviz(self, draws, seed)
+        paths = (*self.target.paths, *self.target.derived)
+        values = self.named(paths, draws=draws, seed=seed)
+        return to_arviz(values, self.distribution, self.history, self.settings, self.facts)
 
     def _diagnosed(self, x: np.ndarray | None) -> Diagnostics:
         if self.distribution.stored is None:
@@ -564,6 +580,54 @@ def pareto_khat(posterior: AnyPosterior, data: Any, *, draws: int = 2_000, seed:
 
     batch = posterior.whole(data)
     return pareto_khat(posterior.target, posterior.distribution, batch, draws, seed)
+
+
+def load(
+    path: str | Path, *, model: Model | ProgramModel | None = None, data: Any = None
+) -> AnyPosterior:
+    """Read a posterior that `Posterior.save` wrote.
+
+    Nothing in the file is executed: it holds arrays, and a description from which only this
+    library's nets, priors and likelihoods, NumPyro's distributions, and what is `po.stored` are
+    built.
+
+    Args:
+        path: the file; the suffix ``.safetensors`` may be left out.
+        model: the model that was fitted. Needed where the file does not describe it: a net,
+            activation or distribution of your own that is not `po.stored`, or a NumPyro program.
+            Where given, it must be the file's.
+        data: for a program the data that were fitted, as its sites may depend on them; a file
+            holds none.
+
+    Returns:
+        The posterior, exactly as it was saved. Draws that would take more than half of the memory
+        there is stay in the file and are read when they are needed: keep it where it is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PosteriorFileError: the file is truncated, altered, foreign, or of another model; the
+            message names the part.
+
+    >>> import numpy as np, posterity as po, tempfile, os
+    >>> x = np.linspace(-1, 1, 20)[:, None]
+    >>> model = po.Model(po.nets.MLP(1, [3], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
+    >>> posterior = po.fit(model, (x, x[:, 0]), po.MAP(steps=10), progress=False)
+    >>> path = posterior.save(os.path.join(tempfile.mkdtemp(), "line"))
+    >>> po.load(path).predict(x).mean.shape
+    (20,)
+    """
+    from posterity.storage.file import read
+
+    parts = read(path, model=model, data=data)
+    return posterior_of(
+        parts.target,
+        parts.distribution,
+        history=parts.history,
+        settings=parts.settings,
+        facts=parts.facts,
+        result=parts.result,
+        diagnostics=parts.diagnostics,
+    )
 
 
 def as_key(seed: Seed) -> jax.Array:

@@ -11,7 +11,7 @@ import pytest
 
 import posterity as po
 from nets.images import conv, pool, random_params
-from posterity.storage.encode import decode_model, encode_model
+from posterity.storage.encode import Decoder, Encoder
 
 
 def frn(layer, h, stride):
@@ -133,6 +133,12 @@ def test_nets_that_cannot_be_are_refused(arguments, message):
 
 def test_it_comes_back_from_plain_data():
     for net in (po.nets.ResNet(), po.nets.ResNet(18, 7, (64, 40, 1), activation="silu")):
-        model = po.Model(net, po.priors.Normal(0, 1), po.likelihoods.Categorical(net.out_size))
-        data = encode_model(model.net, model.prior, model.likelihood)
-        assert repr(decode_model(json.loads(json.dumps(data))).net) == repr(net)
+        data = Encoder().encode(net, "net")
+        assert repr(Decoder({}).decode(json.loads(json.dumps(data)), "net")) == repr(net)
+
+
+def test_a_file_of_endless_depth_is_refused():
+    data = Encoder().encode(po.nets.ResNet(), "net")
+    data["parts"]["depth"] = 6 * 10**9 + 2
+    with pytest.raises(ValueError, match="no net of depth"):
+        Decoder({}).decode(data, "net")

@@ -90,7 +90,7 @@ class Folder:
 
     def posterior(self) -> Posterior:
         """The posterior."""
-        from posterity.storage.file import load
+        from posterity.posterior import load
 
         return cast("Posterior", load(self.path / "posterior.safetensors"))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.dtypes import float_dtype
+from posterity.storable import refuse_numbers, stored
 
 
 class AbstractDraws(AbstractDistribution):
@@ -74,6 +75,7 @@ class AbstractDraws(AbstractDistribution):
         return jnp.asarray(mean, float_dtype()), jnp.asarray(np.sqrt(square), float_dtype())
 
 
+@stored("distributions.Draws")
 class Draws(AbstractDraws):
     """Stored draws in memory; a single one is a point.
 
@@ -82,6 +84,12 @@ class Draws(AbstractDraws):
     """
 
     theta: jax.Array
+
+    def check_stored(self) -> None:
+        """Finite numbers with axes (chain, draw, D), at least one of each."""
+        refuse_numbers("theta", self.theta, 3)
+        if not self.theta.size:
+            raise ValueError(f"theta has shape {self.theta.shape}, which holds no draw.")
 
     @property
     def shape(self) -> tuple[int, ...]:

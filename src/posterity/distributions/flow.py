@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from posterity.distributions.normal import AbstractShifted
+from posterity.storable import refuse_numbers, stored
 
 MOMENT_DRAWS = 4_096  # behind `mean_and_sd`, which has no closed form
 
@@ -43,6 +44,7 @@ class FlowShape(eqx.Module):
         return paramax.unwrap(eqx.combine(unravel(weights), rest))
 
 
+@stored("distributions.Flow")
 class Flow(AbstractShifted):
     """θ = mean + sd z,  z = f(ε; weights),  ε ~ N(0, I), with f an inverse autoregressive flow.
 
@@ -59,6 +61,35 @@ class Flow(AbstractShifted):
     sd: jax.Array
     weights: jax.Array
     shape: FlowShape
+
+    def stored_as(self) -> dict[str, Any]:
+        """The arrays, and the size of the flow."""
+        sizes = {"layers": self.shape.layers, "width": self.shape.width}
+        return {"mean": self.mean, "sd": self.sd, "weights": self.weights, **sizes}
+
+    @classmethod
+    def from_stored(
+        cls, mean: jax.Array, sd: jax.Array, weights: jax.Array, layers: int, width: int
+    ) -> Flow:
+        """The inverse of `stored_as`.
+
+        Raises:
+            ValueError: weights that are not those of a flow of this size, or not finite.
+        """
+        refuse_numbers("mean", mean, 1)
+        refuse_numbers("sd", sd, 1, least=0)
+        refuse_numbers("weights", weights, 1)
+        if sd.shape != mean.shape:
+            raise ValueError(f"sd has {sd.size} numbers, but mean has {mean.size}.")
+        # Before a flow of that size is built: it has more weights than layers times units.
+        if min(layers, width) < 1 or layers * width > weights.size:
+            raise ValueError(f"{weights.size} weights are not those of {layers} layers of {width}.")
+        shape = FlowShape(mean.size, layers, width)
+        if shape.start().shape != weights.shape:
+            raise ValueError(
+                f"weights has {weights.size} numbers, but its flow has {shape.start().size}."
+            )
+        return cls(mean, sd, weights, shape)
 
     def push(self, noise: jax.Array) -> jax.Array:
         """mean + sd f(ε)."""

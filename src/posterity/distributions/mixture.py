@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posterity.distributions.distribution import AbstractDensity, Correlations
 from posterity.distributions.normal import FullRank, Gaussian, LowRank
+from posterity.storable import refuse_numbers, stored
 
 Component = Gaussian | FullRank | LowRank
 
 
+@stored("distributions.Mixture")
 class Mixture(AbstractDensity):
     """A mixture of K normals of one kind.
 
@@ -30,6 +34,29 @@ class Mixture(AbstractDensity):
 
     weights: jax.Array
     components: Component
+
+    def stored_as(self) -> dict[str, Any]:
+        """The weights, and the components one by one."""
+        parts = jax.tree.map(np.asarray, self.components)
+        single = [jax.tree.map(lambda leaf, k=k: leaf[k], parts) for k in range(self.count)]
+        return {"weights": self.weights, "components": tuple(single)}
+
+    @classmethod
+    def from_stored(cls, weights: jax.Array, components: tuple[Component, ...]) -> Mixture:
+        """The inverse of `stored_as`.
+
+        Raises:
+            ValueError: weights that are no shares, or components of several kinds or sizes.
+        """
+        refuse_numbers("weights", weights, 1)
+        if not (weights > 0).all() or abs(float(weights.sum()) - 1) > 1e-3:
+            raise ValueError("the mixture's weights are not positive numbers of sum 1.")
+        if len({type(component) for component in components}) != 1:
+            raise ValueError("the components of a mixture are not of one kind.")
+        if len(components) != len(weights):
+            raise ValueError(f"{len(weights)} weights are for {len(components)} components.")
+        stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *components)
+        return cls(weights, stacked)
 
     @classmethod
     def of(cls, weights: object, components: list[Component]) -> Mixture:

@@ -9,6 +9,7 @@ import numpyro.distributions as dist
 
 from posterity.distributions.distribution import AbstractDensity, Correlations
 from posterity.dtypes import float_dtype
+from posterity.storable import refuse_numbers, stored
 
 RANK = 10  # directions that are kept where not all are
 FULL = 2_000  # parameters: above, D² numbers are too many
@@ -30,6 +31,7 @@ class AbstractShifted(AbstractDensity):
         return self.size
 
 
+@stored("distributions.Gaussian")
 class Gaussian(AbstractShifted):
     """Independent normals, θ ~ N(mean, diag(sd²)).
 
@@ -39,6 +41,12 @@ class Gaussian(AbstractShifted):
 
     mean: jax.Array
     sd: jax.Array
+
+    def check_stored(self) -> None:
+        """Finite numbers, sds from zero on."""
+        refuse_numbers("mean", self.mean, 1)
+        refuse_numbers("sd", self.sd, 1, least=0)
+        _refuse_lengths(self.mean, sd=self.sd.shape)
 
     def push(self, noise: jax.Array) -> jax.Array:
         """mean + sd ε."""
@@ -65,6 +73,7 @@ class Gaussian(AbstractShifted):
         return self.mean, self.sd
 
 
+@stored("distributions.FullRank")
 class FullRank(AbstractShifted):
     """A normal with any covariance, θ ~ N(mean, chol cholᵀ).
 
@@ -74,6 +83,15 @@ class FullRank(AbstractShifted):
 
     mean: jax.Array
     chol: jax.Array
+
+    def check_stored(self) -> None:
+        """A finite factor with a diagonal from zero on, and zeros above it."""
+        refuse_numbers("mean", self.mean, 1)
+        refuse_numbers("chol", self.chol, 2)
+        _refuse_lengths(self.mean, chol=self.chol.shape)
+        chol = np.asarray(self.chol)
+        if np.diag(chol).min(initial=0) < 0 or np.triu(chol, 1).any():
+            raise ValueError("chol is not lower triangular with a positive diagonal.")
 
     def push(self, noise: jax.Array) -> jax.Array:
         """mean + chol ε."""
@@ -114,6 +132,7 @@ class FullRank(AbstractShifted):
         return self.chol @ self.chol.T
 
 
+@stored("distributions.LowRank")
 class LowRank(AbstractDensity):
     """A normal whose covariance is diagonal plus low rank, θ ~ N(mean, diag(sd²) + factor factorᵀ).
 
@@ -124,6 +143,13 @@ class LowRank(AbstractDensity):
     mean: jax.Array
     sd: jax.Array
     factor: jax.Array
+
+    def check_stored(self) -> None:
+        """Finite numbers, sds from zero on."""
+        refuse_numbers("mean", self.mean, 1)
+        refuse_numbers("sd", self.sd, 1, least=0)
+        refuse_numbers("factor", self.factor, 2)
+        _refuse_lengths(self.mean, sd=self.sd.shape, factor=self.factor.shape[:1])
 
     @property
     def size(self) -> int:
@@ -171,6 +197,12 @@ class LowRank(AbstractDensity):
     def cov(self) -> jax.Array:
         """The covariance (D, D)."""
         return jnp.diag(self.sd**2) + self.factor @ self.factor.T
+
+
+def _refuse_lengths(mean: jax.Array, **shapes: tuple[int, ...]) -> None:
+    for name, shape in shapes.items():
+        if set(shape) != {mean.size}:
+            raise ValueError(f"{name} has shape {shape}, but mean has {mean.size} numbers.")
 
 
 def low_rank(

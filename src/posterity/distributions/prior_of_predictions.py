@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -13,8 +14,10 @@ from posterity.inputs import InputSpec, row_count
 from posterity.learnable import Slot
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.priors.prior import AbstractPrior, Latent, Latents, Shapes
+from posterity.storable import refuse_numbers, stored
 
 
+@stored("priors.Remembered")
 class Remembered(AbstractPrior):
     """A prior times the expected likelihood of targets that a posterior predicts.
 
@@ -90,6 +93,26 @@ class Remembered(AbstractPrior):
     def slots(self) -> list[Slot]:
         """Those of `base`."""
         return self.base.slots()
+
+    def check_stored(self) -> None:
+        """Finite numbers of matching lengths, shares and weights from zero on."""
+        try:
+            self._check_arrays()
+        except ValueError as error:
+            raise ValueError(f"what its prior remembers makes no sense: {error}") from error
+
+    def _check_arrays(self) -> None:
+        for leaf in jax.tree.leaves(self.x):
+            refuse_numbers("x", leaf, leaf.ndim, floats=False)
+        refuse_numbers("y", self.y, self.y.ndim, floats=False)
+        refuse_numbers("shares", self.shares, 2, least=0)
+        refuse_numbers("counts", self.counts, 1, least=0)
+        m = len(self.counts)
+        inputs = {leaf.shape[:1] for leaf in jax.tree.leaves(self.x)}
+        if inputs != {(m,)} or self.y.shape[:2] != self.shares.shape or m < 1:
+            raise ValueError("its arrays have different lengths.")
+        if len(self.shares) != m or not 0 < self.rows < math.inf or not self.base_weight > 0:
+            raise ValueError(f"shares of {len(self.shares)} inputs, counts of {m}, of no rows.")
 
     def covers(self, path: str) -> bool:
         """Whether `base` is the prior of that unknown of the likelihood, too."""

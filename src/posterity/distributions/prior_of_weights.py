@@ -23,6 +23,7 @@ from posterity.layout import (
 )
 from posterity.learnable import Slot
 from posterity.priors.prior import AbstractPrior, Latent, Latents, Shapes
+from posterity.storable import stored
 
 
 class Density(Protocol):
@@ -45,6 +46,7 @@ class Density(Protocol):
         """(mean, sd) of independent normals; None of any other density."""
 
 
+@stored("priors.Joint")
 class JointPrior(AbstractPrior):
     """A density over a net's weights and a likelihood's unknowns together.
 
@@ -65,6 +67,13 @@ class JointPrior(AbstractPrior):
     density: Any
     parameters: tuple[Parameter, ...] = eqx.field(static=True)
     unknowns: dict[str, dist.Distribution]
+
+    def check_stored(self) -> None:
+        """The parameters follow each other and end where the density does."""
+        starts = [0, *(parameter.stop for parameter in self.parameters)]
+        follow = all(p.start == at and p.stop > at for p, at in zip(self.parameters, starts))
+        if not follow or len(starts) < 2 or getattr(self.density, "size", None) != starts[-1]:
+            raise ValueError("the parameters of a joint prior are not those of its density.")
 
     @property
     def columns(self) -> tuple[int | str, ...]:  # type: ignore[override]

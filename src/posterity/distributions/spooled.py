@@ -24,6 +24,15 @@ class SpooledDraws(AbstractDraws):
     count: int = eqx.field(static=True)
     first: int = eqx.field(static=True, default=0)
 
+    def check_stored(self) -> None:
+        """As `Draws.check_stored`, block by block."""
+        if len(self.spool.shape) != 3 or not all(self.shape):
+            raise ValueError(f"theta has shape {self.spool.shape}, which holds no draws.")
+        if self.spool.dtype.kind != "f":
+            raise ValueError(f"theta holds {self.spool.dtype} and not floating-point numbers.")
+        if not all(np.isfinite(block).all() for block in self.blocks()):
+            raise ValueError("theta holds values that are not finite.")
+
     @property
     def theta(self) -> np.ndarray:
         """All draws (chain, draw, D), mapped: NumPy reads what it touches."""

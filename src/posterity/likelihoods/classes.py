@@ -12,8 +12,10 @@ import numpyro.distributions as dist
 
 from posterity.dtypes import float_dtype
 from posterity.likelihoods.likelihood import AbstractLikelihood, Kind, Unknowns
+from posterity.storable import stored
 
 
+@stored("likelihoods.Bernoulli")
 class Bernoulli(AbstractLikelihood):
     """Binary labels.
 
@@ -66,6 +68,7 @@ class Bernoulli(AbstractLikelihood):
         return (jax.nn.sigmoid(outputs) * jax.nn.sigmoid(-outputs))[..., None]
 
 
+@stored("likelihoods.Categorical")
 class Categorical(AbstractLikelihood):
     """Labels of K classes.
 
@@ -87,6 +90,15 @@ class Categorical(AbstractLikelihood):
                 f"Categorical: classes must be a whole number from 2, not {classes!r}."
             )
         self.number = int(classes)
+
+    def stored_as(self) -> dict[str, Any]:
+        """The argument, for files."""
+        return {"classes": self.number}
+
+    @classmethod
+    def from_stored(cls, classes: int) -> Categorical:
+        """The inverse of `stored_as`."""
+        return cls(classes)
 
     @property
     def outputs_per_target(self) -> int:

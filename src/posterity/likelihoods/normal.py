@@ -8,8 +8,10 @@ import numpyro.distributions as dist
 
 from posterity.likelihoods.likelihood import Unknowns
 from posterity.likelihoods.regression import AbstractRegressionLikelihood, Scale, checked_scale
+from posterity.storable import stored
 
 
+@stored("likelihoods.Normal")
 class Normal(AbstractRegressionLikelihood):
     """Real targets with normal noise.
 

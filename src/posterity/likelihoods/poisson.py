@@ -11,8 +11,10 @@ import numpyro.distributions as dist
 
 from posterity.likelihoods.likelihood import AbstractLikelihood, Kind, Unknowns
 from posterity.likelihoods.regression import diagonal
+from posterity.storable import stored
 
 
+@stored("likelihoods.Poisson")
 class Poisson(AbstractLikelihood):
     """Counts.
 

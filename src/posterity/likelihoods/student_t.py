@@ -9,10 +9,12 @@ import numpyro.distributions as dist
 
 from posterity.likelihoods.likelihood import Unknowns
 from posterity.likelihoods.regression import AbstractRegressionLikelihood, Scale, checked_scale
+from posterity.storable import stored
 
 LEVELS = 64  # values that stand for heavy-tailed noise
 
 
+@stored("likelihoods.StudentT")
 class StudentT(AbstractRegressionLikelihood):
     """Real targets with heavy-tailed noise, for data with outliers.
 

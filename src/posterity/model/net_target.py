@@ -21,9 +21,10 @@ from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.columns import positions, separate
 from posterity.model.latents import check_weights, derived_names, lay_out_prior
 from posterity.model.model import Model, check_outputs
-from posterity.model.target import AbstractTarget, Weights
+from posterity.model.target import AbstractTarget, Weights, check_counts
 from posterity.nets.net import AbstractNet
 from posterity.priors.prior import AbstractPrior
+from posterity.storable import stored
 
 
 class Batch(NamedTuple):
@@ -33,6 +34,7 @@ class Batch(NamedTuple):
     y: jax.Array
 
 
+@stored("targets.Net")
 class Target(AbstractTarget):
     """The target of a `Model`: net, prior and likelihood, and the size of its data.
 
@@ -74,6 +76,40 @@ class Target(AbstractTarget):
     kl_weight: Any
     temperature: Any
     convolves: bool = eqx.field(static=True)
+
+    def stored_as(self) -> dict[str, Any]:
+        """What `build` takes, for files."""
+        return {
+            "net": self.net,
+            "prior": self.prior,
+            "likelihood": self.likelihood,
+            "inputs": self.inputs,
+            "y_shape": self.y_shape,
+            "rows": int(self.rows),
+            "kl_weight": float(self.kl_weight),
+            "temperature": float(self.temperature),
+        }
+
+    @classmethod
+    def from_stored(
+        cls,
+        net: AbstractNet,
+        prior: AbstractPrior,
+        likelihood: AbstractLikelihood,
+        inputs: InputSpec,
+        y_shape: tuple[int, ...],
+        rows: int,
+        kl_weight: float,
+        temperature: float,
+    ) -> Target:
+        """The inverse of `stored_as`.
+
+        Raises:
+            ValueError: numbers out of their ranges, or parts that do not fit together.
+        """
+        check_counts(rows, kl_weight, temperature)
+        model = Model(net, prior, likelihood)
+        return cls.build(model, inputs, y_shape, rows, kl_weight, temperature)
 
     @classmethod
     def build(

@@ -25,9 +25,11 @@ from posterity.layout import Block, Parameter
 from posterity.learnable import Slot
 from posterity.model.arguments import Arguments
 from posterity.model.program import ProgramModel
-from posterity.model.target import AbstractTarget, Weights
+from posterity.model.target import AbstractTarget, Weights, check_counts
+from posterity.storable import Given, stored
 
 
+@stored("targets.Program")
 class ProgramTarget(AbstractTarget):
     """Log densities of flat unconstrained θ for a NumPyro program and its arguments.
 
@@ -55,6 +57,24 @@ class ProgramTarget(AbstractTarget):
     temperature: Any
     rows: Any
     slots: tuple[Slot, ...] = eqx.field(static=True)
+
+    def stored_as(self) -> dict[str, Any]:
+        """What `build` takes, for files; they do not hold the data, which are given again."""
+        arguments = Given("data", "the data of a NumPyro program")
+        return {
+            "program": self.program,
+            "arguments": arguments,
+            "kl_weight": float(self.kl_weight),
+            "temperature": float(self.temperature),
+        }
+
+    @classmethod
+    def from_stored(
+        cls, program: Any, arguments: Any, kl_weight: float, temperature: float
+    ) -> ProgramTarget:
+        """The inverse of `stored_as`, with `Arguments`."""
+        check_counts(arguments.rows, kl_weight, temperature)
+        return cls.build(ProgramModel(program), arguments, kl_weight, temperature)
 
     @classmethod
     def build(

@@ -194,3 +194,17 @@ class Weights(NamedTuple):
         """In the library's precision."""
         dtype = np.dtype(float_dtype()).type
         return cls(np.int32(rows), dtype(kl_weight), dtype(temperature))
+
+
+def check_counts(rows: int, kl_weight: float, temperature: float) -> None:
+    """Refuse what no fit has, as a forged file may have it.
+
+    Raises:
+        ValueError: no rows, or a weight or temperature that is negative or not finite.
+    """
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, not {rows}.")
+    if not 0 < kl_weight < np.inf:
+        raise ValueError(f"kl_weight must be positive and finite, not {kl_weight}.")
+    if not 0 <= temperature < np.inf:
+        raise ValueError(f"temperature must be a finite number from 0, not {temperature}.")

@@ -10,8 +10,10 @@ import equinox as eqx
 import jax
 
 from posterity.nets.net import AbstractNet, Params
+from posterity.storable import stored
 
 
+@stored("nets.Functions")
 class FunctionNet(AbstractNet):
     """A net from two functions: `init(key) -> params` and `apply(params, x) -> outputs`."""
 
@@ -27,6 +29,7 @@ class FunctionNet(AbstractNet):
         return self.apply_function(params, x)
 
 
+@stored("nets.Equinox")
 class EquinoxNet(AbstractNet):
     """An Equinox module of one example, mapped over the rows.
 

@@ -11,8 +11,10 @@ import jax
 
 from posterity.nets import parts
 from posterity.nets.net import AbstractNet
+from posterity.storable import stored
 
 
+@stored("nets.CNN")
 class CNN(AbstractNet):
     """Convolutions with pooling, then fully connected layers.
 

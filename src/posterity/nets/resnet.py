@@ -12,10 +12,12 @@ from jax import lax
 
 from posterity.nets import parts
 from posterity.nets.net import AbstractNet
+from posterity.storable import stored
 
 Activation = Literal["tlu", "silu"]
 
 EPSILON = 1e-6  # of the normalisation, as in the paper
+DEEPEST_STORED = 3_000  # layers of a net that is read from a file; the paper's largest has 1,202
 LARGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks per stage of the nets for large images
 
 
@@ -43,6 +45,7 @@ class _Plan(NamedTuple):
         return found
 
 
+@stored("nets.ResNet")
 class ResNet(AbstractNet):
     """A residual network with filter-response normalisation, whose rows are independent.
 
@@ -118,6 +121,11 @@ class ResNet(AbstractNet):
                 + " Use depth 20 for small images."
                 * (self.depth in LARGE)
             )
+
+    def check_stored(self) -> None:
+        """Refuse the depth of a forged file, before its layers are gone through."""
+        if self.depth > DEEPEST_STORED:
+            raise ValueError(f"ResNet: no net of depth {self.depth} is read from a file.")
 
     @property
     def _plan(self) -> _Plan:

@@ -12,10 +12,12 @@ from jax import lax
 
 from posterity.nets import parts
 from posterity.nets.net import AbstractNet
+from posterity.storable import stored
 
 Cell = Literal["gru", "tanh"]
 
 
+@stored("nets.Recurrent")
 class Recurrent(AbstractNet):
     """A recurrent network that reads a sequence and answers from its last state.
 

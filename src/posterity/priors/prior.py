@@ -21,6 +21,7 @@ import numpyro.distributions as dist
 from posterity.dtypes import float_dtype
 from posterity.layout import PRIOR, UNKNOWN, DensityBlock, fit_shape
 from posterity.learnable import Slot, fill, is_learned, slots
+from posterity.storable import stored
 
 Shapes = Mapping[str, tuple[int, ...]]
 Latents = Mapping[str, jax.Array]
@@ -184,6 +185,7 @@ class AbstractPrior(eqx.Module):
         return 0
 
 
+@stored("priors.ByPath")
 class Prior(AbstractPrior):
     """Independent priors over named parameters, chosen by path pattern.
 
@@ -199,6 +201,12 @@ class Prior(AbstractPrior):
     """
 
     rules: tuple[tuple[str, dist.Distribution | AbstractPrior], ...]
+
+    def check_stored(self) -> None:
+        """No rule of a discrete distribution."""
+        for pattern, rule in self.rules:
+            if _is_plain(rule) and rule.support.is_discrete:  # type: ignore[union-attr]
+                raise ValueError(f"the prior of {pattern!r} is discrete.")
 
     @property
     def columns(self) -> tuple[int | str, ...]:  # type: ignore[override]

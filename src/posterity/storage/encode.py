@@ -1,38 +1,42 @@
-"""Models as plain data and back: no code in files, no pickle, no eval.
+"""Values as plain data and back: no code in files, no pickle, no eval.
 
-Only what is named in the tables below is ever built from a file: this library's nets and
-likelihoods, a list of elementwise functions, and NumPyro's distributions and transforms.
+Plain values are JSON as they are, a JSON list is a tuple, and a dictionary with a key that begins
+with ``$`` is one of the kinds below. Only what is in the tables here or was registered by `stored`
+is ever built from a file.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from numpyro.distributions import transforms
+from numpyro.distributions import constraints, transforms
 
-from posterity import likelihoods
-from posterity.distributions.prior_of_predictions import Remembered
-from posterity.distributions.prior_of_weights import JointPrior
-from posterity.layout import Parameter
-from posterity.model.model import Model
-from posterity.nets.cnn import CNN
-from posterity.nets.mlp import MLP
-from posterity.nets.net import AbstractNet
-from posterity.nets.resnet import ResNet
-from posterity.nets.rnn import Recurrent
-from posterity.priors.prior import AbstractPrior, Prior
+from posterity import storable
+from posterity.distributions.spooled import SpooledDraws
+from posterity.dtypes import float_dtype
+from posterity.learnable import Learned, is_learned, learned
 from posterity.priors.scale_mixture import ScaleMixtureDistribution
+from posterity.storable import Given
+from posterity.storage.tensors import NAMES, Tensor
 
 Json = Any
 
-ACTIVATIONS = {
+# What a forged description may cost before it is refused. The largest of our own (a ResNet of 56
+# layers with a joint prior) has 500 entries in a list, 3,000 values, and is 9 deep.
+MOST_ENTRIES = 4_096
+MOST_VALUES = 100_000
+MOST_LEVELS = 32
+MOST_LETTERS = 10_000
+# Numbers that a distribution's arguments may broadcast to, where the file holds fewer.
+MOST_NUMBERS = 2**22
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tanh": jnp.tanh,
     "sin": jnp.sin,
     "relu": jax.nn.relu,
@@ -45,14 +49,18 @@ ACTIVATIONS = {
     "leaky_relu": jax.nn.leaky_relu,
     "jax_tanh": jax.nn.tanh,
 }
-# Nets whose constructors take what their fields hold; the MLP has a form of its own.
-NETS: dict[str, type[AbstractNet]] = {net.__name__: net for net in (CNN, ResNet, Recurrent)}
 TRANSFORMS = {
     "AffineTransform": ("loc", "scale"),
     "PowerTransform": ("exponent",),
     "ExpTransform": (),
     "SigmoidTransform": (),
     "SoftplusTransform": (),
+}
+CONSTRAINTS = {
+    "real": constraints.real,
+    "positive": constraints.positive,
+    "nonnegative": constraints.nonnegative,
+    "unit_interval": constraints.unit_interval,
 }
 # Truncated distributions wrap a base; a normal in several dimensions has one parameter too many.
 TRUNCATED = {
@@ -61,256 +69,533 @@ TRUNCATED = {
     "TwoSidedTruncatedDistribution": ("low", "high"),
 }
 PARAMETERS = {"MultivariateNormal": ("loc", "scale_tril")}
+OWN = {"ScaleMixtureDistribution": ScaleMixtureDistribution}
+DRAWS = "distributions.Draws"  # the name of stored draws, in memory and in a file alike
 
 
 class CannotEncodeError(TypeError):
-    """A part of a model that plain data cannot describe; loading then needs the model."""
+    """A part that plain data cannot describe, and where it is."""
 
 
-def encode_model(model_net: AbstractNet, prior: AbstractPrior, likelihood: Any) -> Json:
-    """A model as plain data.
-
-    Raises:
-        CannotEncodeError: a net, activation, distribution or likelihood that is not this library's
-            or NumPyro's.
-    """
-    base, remembered = prior, None
-    if isinstance(prior, Remembered):
-        base, kept = prior.base, ("rows", "kind", "base_weight")
-        remembered = {name: getattr(prior, name) for name in kept}
-    return {
-        "net": _encode_net(model_net),
-        "prior": _encode_rules(base.form),
-        "joint": _encode_joint(base) if isinstance(base, JointPrior) else None,
-        "remembered": remembered,
-        "likelihood": _encode_likelihood(likelihood),
-    }
+# -- to plain data --------------------------------------------------------------------------------
 
 
-def decode_model(
-    data: Json, density: Any = None, remembered: Mapping[str, Any] | None = None
-) -> Model:
-    """The inverse of `encode_model`.
+class Encoder:
+    """Values as plain data, with their arrays put aside as named tensors.
 
     Args:
-        data: plain data. density: of a joint prior. remembered: the arrays of a prior that
-            remembers; neither is plain data.
+        otherwise: what stands in the place of a part that cannot be described, by the part and the
+            reason; None for the reason to be raised.
+    """
+
+    def __init__(self, *, otherwise: Callable[[Any, CannotEncodeError], Any] | None = None) -> None:
+        self.otherwise = otherwise
+        self.tensors: dict[str, Tensor] = {}
+        self._tokens: dict[int, int] = {}
+
+    def encode(self, value: Any, path: str) -> Json:
+        """A value as plain data; `path` names its arrays.
+
+        Raises:
+            CannotEncodeError: it cannot be described, and nothing stands in its place.
+        """
+        try:
+            return self._encode(value, path)
+        except CannotEncodeError as reason:
+            if self.otherwise is None:
+                raise
+            self._forget(path)
+            return self._encode(self.otherwise(value, reason), path)
+
+    def _encode(self, value: Any, path: str) -> Json:
+        if isinstance(value, Given):
+            return _given(value)
+        if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+            return self._array(value, path)
+        if value is None or isinstance(value, (bool, int, str)):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else {"$float": repr(value)}
+        if is_learned(value):
+            token = self._tokens.setdefault(value.token, len(self._tokens))
+            return {"$learned": value.value, "token": token}
+        if isinstance(value, SpooledDraws):
+            name = _name(f"{path}.theta")
+            self.tensors[name] = value
+            return {"$stored": DRAWS, "parts": {"theta": {"$array": name}}}
+        if storable.name_of(type(value)):
+            return self._stored(value, path)
+        if isinstance(value, dist.Distribution):
+            return self._distribution(value, path)
+        if isinstance(value, transforms.Transform):
+            return self._transform(value, path)
+        if type(value) in (tuple, list):
+            parts = [self.encode(part, f"{path}.{number}") for number, part in enumerate(value)]
+            return parts if type(value) is tuple else {"$list": parts}
+        if type(value) is dict and all(isinstance(name, str) for name in value):
+            named = {name: self.encode(part, f"{path}.{name}") for name, part in value.items()}
+            return {"$dict": named} if any(name.startswith("$") for name in named) else named
+        return self._by_identity(value, path)
+
+    def _array(self, value: Any, path: str) -> Json:
+        if getattr(value.dtype, "name", "") not in NAMES:
+            raise CannotEncodeError(f"{path} is an array of {value.dtype}")
+        name = _name(path)
+        self.tensors[name] = np.ascontiguousarray(value).reshape(np.shape(value))
+        of_numpy = not isinstance(value, jax.Array)
+        return {"$array": name, "numpy": True} if of_numpy else {"$array": name}
+
+    def _stored(self, value: Any, path: str) -> Json:
+        parts = storable.parts_of(value)
+        if misfit := storable.misfits(type(value), parts):  # it could not be loaded again
+            raise CannotEncodeError(f"{path} is a {type(value).__name__}; {misfit.rstrip('.')}")
+        named = {name: self.encode(part, f"{path}.{name}") for name, part in parts.items()}
+        return {"$stored": storable.name_of(type(value)), "parts": named}
+
+    def _distribution(self, given: Any, path: str) -> Json:
+        if type(given) is dist.TransformedDistribution:
+            parts = [
+                self._transform(part, f"{path}.transforms.{number}")
+                for number, part in enumerate(given.transforms)
+            ]
+            base = self._encode(given.base_dist, f"{path}.base")
+            return {"$numpyro": "TransformedDistribution", "base": base, "transforms": parts}
+        if type(given) is dist.ExpandedDistribution:
+            base = self._encode(given.base_dist, f"{path}.base")
+            return {"$numpyro": "expanded", "base": base, "shape": list(given.batch_shape)}
+        if type(given) is dist.Independent:
+            base = self._encode(given.base_dist, f"{path}.base")
+            dims = given.reinterpreted_batch_ndims
+            return {"$numpyro": "event", "base": base, "dims": dims}
+        name = type(given).__name__
+        if name in TRUNCATED:
+            base = self._encode(given.base_dist, f"{path}.base")
+            args = {arg: getattr(given, arg) for arg in TRUNCATED[name]}
+            return {"$numpyro": name, "base": base, "args": self._args(args, path)}
+        if _distributions(name) is not type(given) or not given.arg_constraints:
+            raise CannotEncodeError(f"{path} is a {name}")
+        names = PARAMETERS.get(name, tuple(given.arg_constraints))
+        args = {arg: getattr(given, arg) for arg in names}
+        try:  # its parameters may not be what its constructor takes
+            _built(name, args, math.inf)
+        except (TypeError, ValueError) as error:
+            raise CannotEncodeError(f"{path} is a {name}") from error
+        return {"$numpyro": name, "args": self._args(args, path)}
+
+    def _transform(self, given: Any, path: str) -> Json:
+        name = type(given).__name__
+        if name not in TRANSFORMS or getattr(transforms, name) is not type(given):
+            raise CannotEncodeError(f"{path} is a {name}")
+        args = {arg: getattr(given, arg) for arg in TRANSFORMS[name]}
+        return {"$transform": name, "args": self._args(args, path)}
+
+    def _args(self, args: Mapping[str, Any], path: str) -> Json:
+        for arg, value in args.items():
+            if not (is_learned(value) or isinstance(value, (bool, int, float, *ARRAYS))):
+                raise CannotEncodeError(f"{path}.{arg} is a {type(value).__name__}")
+        return {arg: self._encode(value, f"{path}.{arg}") for arg, value in args.items()}
+
+    def _by_identity(self, value: Any, path: str) -> Json:
+        for name, function in FUNCTIONS.items():
+            if function is value:
+                return {"$function": name}
+        for name, constraint in CONSTRAINTS.items():
+            if constraint is value:
+                return {"$constraint": name}
+        if not isinstance(value, type) and (known := storable.name_of(value)):
+            return {"$function": known}
+        called = getattr(value, "__name__", None) if callable(value) else None
+        what = f"the function {called}" if called else f"a {type(value).__name__}"
+        raise CannotEncodeError(f"{path} is {what}")
+
+    def _forget(self, path: str) -> None:
+        own = _name(path)
+        for name in [n for n in self.tensors if n == own or n.startswith(own + ".")]:
+            del self.tensors[name]
+
+
+ARRAYS = (np.ndarray, np.generic, jax.Array)
+
+
+def left_to_give(value: Any, reason: CannotEncodeError) -> Given:
+    """In the place of a part that cannot be described: the model gives it when a file is read."""
+    del value
+    return Given("model", str(reason))
+
+
+def _name(path: str) -> str:
+    """The name of an array: those of the distribution are `theta`, `mean`, … to other libraries."""
+    return path.removeprefix("distribution.")
+
+
+def _given(value: Given) -> Json:
+    return {"$given": value.by, "why": value.why}
+
+
+# -- and back -------------------------------------------------------------------------------------
+
+
+class Decoder:
+    """Values from plain data and named tensors.
+
+    Args:
+        tensors: the arrays of the file.
+        given: path → value of parts that the file does not describe, or that are taken from
+            elsewhere.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], given: Mapping[str, Any] | None = None
+    ) -> None:
+        self.tensors = tensors
+        self.given = given or {}
+        self.used: set[str] = set()
+        self._learned: dict[int, Learned] = {}
+        numbers = sum(int(np.prod(tensor.shape)) for tensor in tensors.values())
+        self._room = max(MOST_NUMBERS, 2 * numbers)
+
+    def decode(self, data: Json, path: str) -> Any:
+        """The value that `Encoder.encode` described.
+
+        Raises:
+            ValueError: the data describe nothing that may be built, or nothing of sense.
+        """
+        check_size(data, path)
+        return self._decode(data, path)
+
+    def _decode(self, data: Json, path: str) -> Any:
+        if path in self.given:
+            return self.given[path]
+        if data is None or isinstance(data, (bool, int, float, str)):
+            return data
+        if isinstance(data, list):
+            return tuple(self._decode(part, f"{path}.{n}") for n, part in enumerate(data))
+        kind = next((name for name in data if name.startswith("$")), None)
+        if kind is None:
+            return {name: self._decode(part, f"{path}.{name}") for name, part in data.items()}
+        kinds = {
+            "$float": self._float,
+            "$list": self._list,
+            "$dict": self._dict,
+            "$array": self._array,
+            "$learned": self._number_to_learn,
+            "$stored": self._stored,
+            "$numpyro": self._distribution,
+            "$transform": self._transform,
+            "$constraint": self._constraint,
+            "$function": self._function,
+            "$given": self._given,
+        }
+        if kind not in kinds:
+            raise ValueError(f"{path} is of the unknown kind {kind[:40]!r}.")
+        return kinds[kind](data, path)
+
+    def _float(self, data: Json, path: str) -> float:
+        if set(data) != {"$float"} or data["$float"] not in ("inf", "-inf", "nan"):
+            raise ValueError(f"{path} is no number.")
+        return float(data["$float"])
+
+    def _list(self, data: Json, path: str) -> list[Any]:
+        _needs(data, path, "$list")
+        return [self._decode(part, f"{path}.{n}") for n, part in enumerate(data["$list"])]
+
+    def _dict(self, data: Json, path: str) -> dict[str, Any]:
+        _needs(data, path, "$dict")
+        return {name: self._decode(p, f"{path}.{name}") for name, p in data["$dict"].items()}
+
+    def _array(self, data: Json, path: str) -> Any:
+        name = data["$array"]
+        if not set(data) <= {"$array", "numpy"} or name not in self.tensors:
+            raise ValueError(f"{path}: the file has no array {str(name)[:80]!r}.")
+        self.used.add(name)
+        tensor = self.tensors[name]
+        if data.get("numpy"):
+            return tensor if np.ndim(tensor) else np.asarray(tensor)[()]  # type: ignore[arg-type]
+        if isinstance(tensor, SpooledDraws):
+            return tensor
+        if tensor.dtype in (np.float32, np.float64):
+            return jnp.asarray(tensor, float_dtype())
+        dtype = jax.dtypes.canonicalize_dtype(tensor.dtype)
+        if not np.array_equal(tensor.astype(dtype), tensor):
+            raise ValueError(f"{path} holds numbers out of the range of {dtype}.")
+        return jnp.asarray(tensor.astype(dtype))
+
+    def _number_to_learn(self, data: Json, path: str) -> Any:
+        _needs(data, path, "$learned", "token")
+        token, start = data["token"], data["$learned"]
+        if not isinstance(token, int) or not isinstance(start, (int, float)):
+            raise ValueError(f"{path} is no number to be learned.")
+        # A token of its own: one of another process is nobody's here.
+        return self._learned.setdefault(token, learned(start))
+
+    def _stored(self, data: Json, path: str) -> Any:
+        _needs(data, path, "$stored", "parts")
+        name, parts = data["$stored"], data["parts"]
+        kind = storable.named(name) if isinstance(name, str) else None
+        if not isinstance(kind, type) or not isinstance(parts, dict):
+            raise ValueError(
+                f"{path} is a {str(name)[:80]!r}, a name that no class has here: import the module "
+                f'with @po.stored("{str(name)[:80]}") first, or give the model that was fitted, '
+                "po.load(path, model=model)."
+            )
+        made = {part: self._decode(value, f"{path}.{part}") for part, value in parts.items()}
+        if name == DRAWS and isinstance(made.get("theta"), SpooledDraws):
+            made["theta"].check_stored()
+            return made["theta"]
+        if any(isinstance(part, SpooledDraws) for part in made.values()):
+            raise ValueError(f"{path} has an array that is too large for memory.")
+        try:
+            return storable.rebuilt(kind, made)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def _distribution(self, data: Json, path: str) -> Any:
+        kind = data["$numpyro"]
+        if kind in ("TransformedDistribution", "expanded", "event") or kind in TRUNCATED:
+            return self._wrapped(data, path)
+        _needs(data, path, "$numpyro", "args")
+        return self._checked(kind, data["args"], path)
+
+    def _wrapped(self, data: Json, path: str) -> Any:
+        kind, base = data["$numpyro"], self._decode(data["base"], f"{path}.base")
+        if not isinstance(base, dist.Distribution):
+            raise ValueError(f"{path}: the base of {kind} is no distribution.")
+        if kind == "expanded":
+            _needs(data, path, "$numpyro", "base", "shape")
+            shape = tuple(data["shape"])
+            if not all(type(n) is int and n >= 0 for n in shape) or math.prod(shape) > 2**40:
+                raise ValueError(f"{path} cannot have the shape {shape}.")
+            return base.expand(shape)
+        if kind == "event":
+            _needs(data, path, "$numpyro", "base", "dims")
+            if type(data["dims"]) is not int:
+                raise ValueError(f"{path} has no number of dimensions.")
+            return base.to_event(data["dims"])
+        if kind == "TransformedDistribution":
+            _needs(data, path, "$numpyro", "base", "transforms")
+            parts = [
+                self._decode(part, f"{path}.transforms.{number}")
+                for number, part in enumerate(data["transforms"])
+            ]
+            if not all(isinstance(part, transforms.Transform) for part in parts):
+                raise ValueError(f"{path}: one of its transforms is none.")
+            return dist.TransformedDistribution(base, parts)
+        _needs(data, path, "$numpyro", "base", "args")
+        if set(data["args"]) != set(TRUNCATED[kind]):
+            raise ValueError(f"{path}: {kind} does not take {sorted(data['args'])}.")
+        return getattr(dist, kind)(base, **self._numbers(data["args"], path))
+
+    def _checked(self, name: Any, args: Json, path: str) -> Any:
+        numbers = self._numbers(args, path)
+        try:
+            return _built(name, numbers, self._room)
+        except TypeError as error:
+            raise ValueError(f"{path}: {name} cannot be built from these arguments.") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def _numbers(self, args: Json, path: str) -> dict[str, Any]:
+        found = {arg: self._decode(value, f"{path}.{arg}") for arg, value in args.items()}
+        for arg, value in found.items():
+            if not (is_learned(value) or isinstance(value, (bool, int, float, *ARRAYS))):
+                raise ValueError(f"{path}.{arg} is no number.")
+        return found
+
+    def _transform(self, data: Json, path: str) -> Any:
+        _needs(data, path, "$transform", "args")
+        name = data["$transform"]
+        if name not in TRANSFORMS or set(data["args"]) != set(TRANSFORMS[name]):
+            raise ValueError(f"{path} is the unknown transform {str(name)[:80]!r}.")
+        return getattr(transforms, name)(**self._numbers(data["args"], path))
+
+    def _constraint(self, data: Json, path: str) -> Any:
+        _needs(data, path, "$constraint")
+        if data["$constraint"] not in CONSTRAINTS:
+            raise ValueError(f"{path} is an unknown constraint.")
+        return CONSTRAINTS[data["$constraint"]]
+
+    def _function(self, data: Json, path: str) -> Any:
+        _needs(data, path, "$function")
+        name = data["$function"]
+        known = FUNCTIONS.get(name) or storable.named(name)
+        if known is None or isinstance(known, type):
+            raise ValueError(f"{path} is the unknown function {str(name)[:80]!r}.")
+        return known
+
+    def _given(self, data: Json, path: str) -> Any:
+        raise ValueError(f"{path} is not in the file ({data.get('why')}).")
+
+
+def check_size(data: Json, path: str) -> None:
+    """Refuse a description that is larger or deeper than any of ours.
 
     Raises:
-        ValueError, KeyError, TypeError: the data describe no model.
+        ValueError: which it says.
     """
-    rules = tuple((str(pattern), decode_distribution(rule)) for pattern, rule in data["prior"])
-    prior: AbstractPrior = Prior(rules)
-    if data.get("joint"):
-        prior = _decode_joint(prior, data["joint"], density)
-    if data.get("remembered"):
-        rows, kind = float(data["remembered"]["rows"]), str(data["remembered"]["kind"])
-        weight = float(data["remembered"].get("base_weight", 1.0))
-        known = {"rows": rows, "kind": kind, "base_weight": weight, **(remembered or {})}
-        prior = Remembered(base=prior, **known)
-    return Model(_decode_net(data["net"]), prior, _decode_likelihood(data["likelihood"]))
+    waiting: list[tuple[Any, int]] = [(data, 0)]
+    count = 0
+    while waiting:
+        value, level = waiting.pop()
+        count += 1
+        if isinstance(value, str) and len(value) > MOST_LETTERS:
+            raise ValueError(f"{path} has a text of {len(value):,} letters.")
+        if not isinstance(value, (list, dict)):
+            continue
+        if len(value) > MOST_ENTRIES:
+            raise ValueError(f"{path} has {len(value):,} entries, more than {MOST_ENTRIES:,}.")
+        if level > MOST_LEVELS or count > MOST_VALUES:
+            raise ValueError(f"{path} is larger or deeper than what this library writes.")
+        parts = value.values() if isinstance(value, dict) else value
+        waiting.extend((part, level + 1) for part in parts)
 
 
-def _encode_rules(prior: AbstractPrior) -> Json:
-    if not isinstance(prior, Prior):
-        raise CannotEncodeError(f"the prior {type(prior).__name__} is not this library's")
-    for _, rule in prior.rules:
-        if not isinstance(rule, dist.Distribution):
-            raise CannotEncodeError(f"the prior {type(rule).__name__} is not this library's")
-    return [[pattern, encode_distribution(rule)] for pattern, rule in prior.rules]
+def _needs(data: Json, path: str, *names: str) -> None:
+    if set(data) != set(names):
+        raise ValueError(f"{path} has {sorted(data)[:5]} in the place of {sorted(names)}.")
 
 
-def _encode_joint(prior: JointPrior) -> Json:
-    unknowns = {path: encode_distribution(given) for path, given in prior.unknowns.items()}
-    return {"parameters": [list(parameter) for parameter in prior.parameters], "unknowns": unknowns}
+def _distributions(name: Any) -> Any:
+    """The distribution of that name, NumPyro's or this library's own, or None."""
+    found = OWN.get(name) or (getattr(dist, name, None) if isinstance(name, str) else None)
+    return found if isinstance(found, type) and issubclass(found, dist.Distribution) else None
 
 
-def _decode_joint(base: AbstractPrior, data: Json, density: Any) -> JointPrior:
-    parameters = tuple(
-        Parameter(str(path), tuple(map(int, shape)), int(start), int(stop))
-        for path, shape, start, stop in data["parameters"]
-    )
-    unknowns = {str(path): decode_distribution(given) for path, given in data["unknowns"].items()}
-    return JointPrior(base, density, parameters, unknowns)
+def _built(name: Any, args: Mapping[str, Any], room: float) -> Any:
+    """A distribution whose arguments are in their ranges.
+
+    Raises:
+        ValueError: they are not, there is no such distribution, or it would be too large.
+    """
+    kind = _distributions(name)
+    if kind is None:
+        raise ValueError(f"there is no distribution {str(name)[:80]!r}.")
+    ranges: Any = kind.arg_constraints
+    if not isinstance(ranges, dict) or not set(args) <= set(ranges):
+        raise ValueError(f"{name} does not take {sorted(args)}.")
+    if _broadcast([np.shape(value) for value in args.values() if not is_learned(value)]) > room:
+        raise ValueError(f"{name} would be far larger than the file.")
+    for arg, value in args.items():
+        if is_learned(value) or constraints.is_dependent(ranges[arg]):
+            continue
+        if not np.all(ranges[arg](np.asarray(value))):
+            raise ValueError(f"{arg} of {name} must be {ranges[arg]}, not {_short(value)}.")
+    return kind(**args)
 
 
-def _encode_net(net: AbstractNet) -> Json:
-    if isinstance(net, MLP):
-        return {
-            "type": "MLP",
-            "sizes": list(net.sizes),
-            "activation": _encode_activation(net.activation),
-            "use_bias": net.use_bias,
-        }
-    name = type(net).__name__
-    if NETS.get(name) is not type(net):
-        raise CannotEncodeError(f"the net is a {name}")
-    args = {field.name: getattr(net, field.name) for field in dataclasses.fields(net)}
-    if callable(args.get("activation")):
-        args["activation"] = {"function": _encode_activation(args["activation"])}
-    return {"type": name, "args": args}
+def _broadcast(shapes: list[tuple[int, ...]]) -> float:
+    """How many numbers arrays of these shapes broadcast to, the last two axes apart at most."""
+    try:
+        return math.prod(np.broadcast_shapes(*shapes))
+    except ValueError:  # a vector beside a factor of another width
+        lead = math.prod(np.broadcast_shapes(*(shape[:-2] for shape in shapes)))
+        return lead * max(math.prod(shape[-2:]) for shape in shapes)
 
 
-def _encode_activation(activation: Any) -> str:
-    for name, function in ACTIVATIONS.items():
-        if function is activation:
-            return name
-    raise CannotEncodeError("the net's activation is the user's own function")
+def _short(value: Any) -> str:
+    return str(np.asarray(value)).replace("\n", " ")[:60]
 
 
-def _decode_net(data: Json) -> AbstractNet:
-    if data["type"] == "MLP":
-        first, *hidden, last = (int(size) for size in data["sizes"])
-        activation = ACTIVATIONS[data["activation"]]
-        return MLP(first, hidden, last, activation=activation, use_bias=bool(data["use_bias"]))
-    if data["type"] not in NETS:
-        raise ValueError(f"unknown net {data['type']!r}")
-    args = dict(data["args"])
-    if isinstance(args.get("activation"), dict):
-        args["activation"] = ACTIVATIONS[args["activation"]["function"]]
-    return NETS[data["type"]](**args)
+# -- differences ----------------------------------------------------------------------------------
 
 
-def _encode_likelihood(likelihood: Any) -> Json:
-    match likelihood:
-        case likelihoods.Bernoulli():
-            return {"type": "Bernoulli"}
-        case likelihoods.Poisson():
-            return {"type": "Poisson"}
-        case likelihoods.Categorical():
-            return {"type": "Categorical", "classes": likelihood.classes}
-        case likelihoods.Normal():
-            return {"type": "Normal", "scale": _encode_scale(likelihood.scale)}
-        case likelihoods.StudentT():
-            scale = _encode_scale(likelihood.scale)
-            return {"type": "StudentT", "df": likelihood.df, "scale": scale}
-    raise CannotEncodeError(f"the likelihood is a {type(likelihood).__name__}")
+def givens(data: Json, path: str) -> Iterator[tuple[str, Given]]:
+    """The parts that a description leaves to be given, with their paths."""
+    if isinstance(data, list):
+        for number, part in enumerate(data):
+            yield from givens(part, f"{path}.{number}")
+    elif isinstance(data, dict) and "$given" in data:
+        yield path, Given(str(data["$given"]), str(data.get("why")))
+    elif isinstance(data, dict):
+        inside = data["parts"] if "$stored" in data else data
+        for name, part in inside.items():
+            yield from givens(part, path if name.startswith("$") else f"{path}.{name}")
 
 
-def _decode_likelihood(data: Json) -> likelihoods.AbstractLikelihood:
-    match data["type"]:
-        case "Bernoulli":
-            return likelihoods.Bernoulli()
-        case "Poisson":
-            return likelihoods.Poisson()
-        case "Categorical":
-            return likelihoods.Categorical(int(data["classes"]))
-        case "Normal":
-            return likelihoods.Normal(_decode_scale(data["scale"]))
-        case "StudentT":
-            return likelihoods.StudentT(float(data["df"]), _decode_scale(data["scale"]))
-    raise ValueError(f"unknown likelihood {data['type']!r}")
+def difference(
+    one: Json, tensors: Mapping[str, Any], other: Json, others: Mapping[str, Any], path: str
+) -> tuple[str, str, str] | None:
+    """Where two descriptions first differ: the path and both values; None where they agree.
+
+    What either leaves to be given agrees with everything.
+    """
+    if any(isinstance(data, dict) and "$given" in data for data in (one, other)):
+        return None
+    number, number_held = _as_array(one, tensors), _as_array(other, others)
+    if number is not None and number_held is not None:
+        same = _equal(number, number_held)
+        return None if same else (path, _short(number), _short(number_held))
+    differs = path, said(one, tensors), said(other, others)
+    if type(one) is not type(other):
+        return differs
+    if isinstance(one, list) and len(one) == len(other):
+        pairs = [(f"{path}.{n}", a, b) for n, (a, b) in enumerate(zip(one, other))]
+    elif isinstance(one, dict) and set(one) == set(other):
+        kinds = [name for name in one if name.startswith("$")]
+        if any(one[name] != other[name] and not isinstance(one[name], (list, dict))
+               for name in kinds):  # fmt: skip
+            return differs
+        flat = ("parts", "args", "$dict", "$list")
+        pairs = [
+            (path if name in flat else f"{path}.{name}", one[name], other[name])
+            for name in one
+            if name not in ("$stored", "$numpyro", "token", "why")
+        ]
+    else:
+        return None if one == other else differs
+    for inner, a, b in pairs:
+        if (found := difference(a, tensors, b, others, inner)) is not None:
+            return found
+    return None
 
 
-def _encode_scale(scale: Any) -> Json:
-    return encode_distribution(scale) if isinstance(scale, dist.Distribution) else scale
+def said(data: Json, tensors: Mapping[str, Any]) -> str:
+    """A description in few words: ``Normal(scale=0.1)``."""
+    if isinstance(data, list):
+        return f"({', '.join(said(part, tensors) for part in data)})"[:120]
+    if not isinstance(data, dict):
+        return repr(data)[:80]
+    if "$array" in data:
+        return _short(_as_array(data, tensors))
+    if "$learned" in data:
+        return f"learned({data['$learned']})"
+    name = next((data[key] for key in data if key.startswith("$")), "")
+    inside: dict[str, Any] = data.get("parts") or data.get("args") or {}
+    if "base" in data:
+        inside = {"base": data["base"], **inside}
+    if not isinstance(name, str):
+        return "a dictionary"
+    shown = ", ".join(f"{key}={said(part, tensors)}" for key, part in inside.items())
+    name = name.rpartition(".")[2]
+    return name if "$function" in data else f"{name}({shown})"[:120]
 
 
-def _decode_scale(data: Json) -> Any:
-    return decode_distribution(data) if isinstance(data, dict) else data
+def _as_array(data: Json, tensors: Mapping[str, Any]) -> np.ndarray | None:
+    """A number, or an array of them; None of anything else."""
+    if isinstance(data, (int, float)) and not isinstance(data, bool):
+        return np.asarray(data)
+    if isinstance(data, dict) and "$array" in data and data["$array"] in tensors:
+        tensor = tensors[data["$array"]]
+        return None if isinstance(tensor, SpooledDraws) else np.asarray(tensor)
+    if isinstance(data, dict) and "$float" in data:
+        return np.asarray(float(data["$float"]))
+    return None
 
 
-def encode_distribution(given: dist.Distribution) -> Json:
-    """A NumPyro distribution as plain data.
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two are the same numbers, in the precision of the less precise."""
+    floats = [array for array in (one, other) if array.dtype.kind == "f" and array.ndim]
+    floats += [array for array in (one, other) if array.dtype == np.float32]
+    if floats:
+        least = min(floats, key=lambda array: array.dtype.itemsize).dtype
+        one, other = one.astype(least), other.astype(least)
+    return one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+def encode_distribution(given: dist.Distribution) -> tuple[Json, dict[str, Tensor]]:
+    """A NumPyro distribution as plain data, with its arrays.
 
     Raises:
         CannotEncodeError: it is not one that its parameters describe.
     """
-    if type(given) is dist.TransformedDistribution:
-        return {
-            "type": "TransformedDistribution",
-            "base": encode_distribution(given.base_dist),
-            "transforms": [_encode_transform(part) for part in given.transforms],
-        }
-    if type(given) is dist.ExpandedDistribution:
-        shape = list(given.batch_shape)
-        return {"type": "expanded", "base": encode_distribution(given.base_dist), "shape": shape}
-    if type(given) is dist.Independent:
-        dims = given.reinterpreted_batch_ndims
-        return {"type": "event", "base": encode_distribution(given.base_dist), "dims": dims}
-    name = type(given).__name__
-    if name in TRUNCATED:
-        args = {arg: _encode_number(getattr(given, arg)) for arg in TRUNCATED[name]}
-        return {"type": name, "base": encode_distribution(given.base_dist), "args": args}
-    if _distributions(name) is not type(given) or not given.arg_constraints:
-        raise CannotEncodeError(f"a distribution is a {name}")
-    names = PARAMETERS.get(name, tuple(given.arg_constraints))
-    args = {arg: _encode_number(getattr(given, arg)) for arg in names}
-    try:
-        type(given)(**args_of(args))
-    except TypeError as error:  # its parameters are not what its constructor takes
-        raise CannotEncodeError(f"a distribution is a {name}") from error
-    return {"type": name, "args": args}
-
-
-def decode_distribution(data: Json) -> dist.Distribution:
-    """The inverse of `encode_distribution`.
-
-    Raises:
-        ValueError: the data name no NumPyro distribution.
-    """
-    kind = str(data["type"])
-    if kind == "TransformedDistribution":
-        parts = [_decode_transform(part) for part in data["transforms"]]
-        return dist.TransformedDistribution(decode_distribution(data["base"]), parts)
-    if kind == "expanded":
-        return decode_distribution(data["base"]).expand(tuple(map(int, data["shape"])))
-    if kind == "event":
-        return decode_distribution(data["base"]).to_event(int(data["dims"]))
-    if kind in TRUNCATED and set(data["args"]) == set(TRUNCATED[kind]):
-        return getattr(dist, kind)(decode_distribution(data["base"]), **args_of(data["args"]))
-    found: Any = _distributions(kind)
-    known = isinstance(found, type) and issubclass(found, dist.Distribution)
-    if not known:
-        raise ValueError(f"unknown distribution {kind!r}")
-    if not set(data["args"]) <= set(found.arg_constraints):
-        raise ValueError(f"{kind} has no parameters {sorted(data['args'])}")
-    return found(**args_of(data["args"]))
-
-
-def _distributions(name: str) -> Any:
-    """The distribution of that name, NumPyro's or this library's own, or None."""
-    own = {"ScaleMixtureDistribution": ScaleMixtureDistribution}
-    return own.get(name) or getattr(dist, name, None)
-
-
-def _encode_transform(given: Any) -> Json:
-    name = type(given).__name__
-    if name not in TRANSFORMS:
-        raise CannotEncodeError(f"a transform is a {name}")
-    args = {arg: _encode_number(getattr(given, arg)) for arg in TRANSFORMS[name]}
-    return {"type": name, "args": args}
-
-
-def _decode_transform(data: Json) -> Any:
-    name = str(data["type"])
-    if name not in TRANSFORMS or set(data["args"]) != set(TRANSFORMS[name]):
-        raise ValueError(f"unknown transform {name!r}")
-    return getattr(transforms, name)(**args_of(data["args"]))
-
-
-def args_of(data: Json) -> dict[str, Any]:
-    """Encoded numbers by name as arguments."""
-    return {str(arg): _decode_number(value) for arg, value in data.items()}
-
-
-def _encode_number(value: Any) -> Json:
-    if isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"float": repr(value)}
-    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
-        array = np.asarray(value)
-        return {"array": array.astype(np.float64).ravel().tolist(), "shape": list(array.shape)}
-    raise CannotEncodeError(f"a parameter is a {type(value).__name__}")
-
-
-def _decode_number(value: Json) -> Any:
-    if isinstance(value, dict) and "float" in value:
-        return float(value["float"])
-    if isinstance(value, dict):
-        array = np.array(value["array"], np.float64).reshape([int(n) for n in value["shape"]])
-        return jnp.asarray(array)
-    if isinstance(value, (bool, int, float)):
-        return value
-    raise ValueError(f"a parameter is a {type(value).__name__}")
+    encoder = Encoder()
+    return encoder.encode(given, "distribution"), encoder.tensors
