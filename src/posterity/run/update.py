@@ -57,7 +57,7 @@ def _started(
     have descended. That one is for wide nets, whose modes fit too well to be good places for q.
     """
     count = method.start_count(posterior.target)
-    if method.collects or count == 1:
+    if method.collects or count == 1 or method.chains > 1:
         return method, posterior
     drawn, *seeds = np.random.SeedSequence(seed % 2**32).generate_state(count + 1)
     starts = np.array(posterior.sample(int(drawn), count)).reshape(count, 1, -1)
