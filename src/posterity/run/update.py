@@ -65,7 +65,8 @@ def _started(
     Where the prior has no mode, nothing descends.
     """
     count = method.start_count(posterior.target)
-    if method.collects or count == 1 or model.prior.no_mode():
+    settled = count == 1 or method.chains > 1 or model.prior.no_mode()
+    if method.collects or settled:
         return method, posterior
     drawn, *seeds = np.random.SeedSequence(seed % 2**32).generate_state(count + 1)
     starts = np.array(posterior.sample(count, seed=int(drawn))).reshape(count, 1, -1)
