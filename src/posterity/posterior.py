@@ -123,7 +123,7 @@ class Posterior:
             p(y | x, data) = ∫ p(y | x, θ) q(θ) dθ ≈ (1/S) Σₛ p(y | x, θₛ)
 
         Args:
-            x: inputs (rows, ...), as in `fit`.
+            x: inputs (rows, ...), as in `fit`. Columns of a data frame are put right by name.
             draws: S; None for 1,000, or for all stored draws of a sampler.
             seed: the draws' random seed.
 
