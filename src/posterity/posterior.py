@@ -262,7 +262,7 @@ class Posterior(AbstractPosterior):
             p(y | x, data) = ∫ p(y | x, θ) q(θ) dθ ≈ (1/S) Σₛ p(y | x, θₛ)
 
         Args:
-            x: inputs (rows, ...), as in `fit`.
+            x: inputs (rows, ...), as in `fit`. Columns of a data frame are put right by name.
             draws: S; None for `predictive_draws`, which depends on the posterior alone.
             seed: the draws' random seed.
             progress: show a bar; None shows one on a terminal once it takes a second.

@@ -109,8 +109,8 @@ def part_names(kind: type) -> tuple[str, ...]:
     """The names of what a class is rebuilt from."""
     if hasattr(kind, "from_stored"):
         return tuple(inspect.signature(kind.from_stored).parameters)
-    if hasattr(kind, "_fields"):
-        return tuple(kind._fields)
+    if issubclass(kind, tuple):  # a NamedTuple
+        return tuple(kind._fields)  # type: ignore[attr-defined]
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
@@ -180,7 +180,7 @@ def _check_constructor(kind: type) -> None:
         raise TypeError(
             f"stored: {kind.__name__} defines one of stored_as and from_stored; define both."
         )
-    if hasattr(kind, "from_stored") or hasattr(kind, "_fields"):
+    if hasattr(kind, "from_stored") or issubclass(kind, tuple):
         return
     if not dataclasses.is_dataclass(kind):
         raise TypeError(

@@ -28,7 +28,8 @@ class Model(eqx.Module):
 
     Args:
         net: one of `posterity.nets`, an Equinox module of one example, a Flax NNX module, or a pair
-            ``(init, apply)`` of functions.
+            ``(init, apply)`` of functions. Where x is a tuple or a dictionary of arrays, the net
+            gets it as one argument: a module of one example gets one row of every array.
         prior: `po.priors.Normal`, any NumPyro distribution, a prior of your own, or a dictionary
             of path patterns ``{"layers.*.bias": ..., "*": ...}``.
         likelihood: one of `posterity.likelihoods.likelihood`.
