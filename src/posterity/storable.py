@@ -105,12 +105,12 @@ def parts_of(given: Any) -> dict[str, Any]:
     return {name: getattr(given, name) for name in part_names(type(given))}
 
 
-def part_names(kind: type) -> tuple[str, ...]:
+def part_names(kind: Any) -> tuple[str, ...]:
     """The names of what a class is rebuilt from."""
     if hasattr(kind, "from_stored"):
         return tuple(inspect.signature(kind.from_stored).parameters)
     if issubclass(kind, tuple):  # a NamedTuple
-        return tuple(kind._fields)  # type: ignore[attr-defined]
+        return tuple(kind._fields)
     return tuple(field.name for field in dataclasses.fields(kind))
 
 

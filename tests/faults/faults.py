@@ -226,7 +226,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "learned-number-lost",
-        "run/finish.py",
+        "methods/vi/advi.py",
         "target = target.at(numbers)",
         "target = target.at_start()",
         ("test_learnable.py",),
