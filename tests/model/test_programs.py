@@ -154,7 +154,7 @@ def test_what_needs_rows_or_a_net_is_refused():
     with pytest.raises(ValueError, match=r'ADVI: estimator="flipout" needs .*"shared"'):
         fit(po.ADVI(estimator="flipout"))
     posterior = fit(po.MAP(steps=1))
-    with pytest.raises(TypeError, match=r"predict: .* posterior\.replicate\(\*args, draws="):
+    with pytest.raises(AttributeError, match=r"predict: .* posterior\.replicate\(\*args, draws="):
         posterior.predict(Y)
     with pytest.raises(AttributeError, match="inputs: the model is a NumPyro program"):
         _ = posterior.target.inputs
@@ -218,8 +218,7 @@ def test_replicate_says_what_is_wrong(posterior):
         posterior.replicate(draws=0)
     model = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(1.0))
     net = po.fit(model, (Y[:, None], Y), po.MAP(steps=1), progress=False)
-    with pytest.raises(TypeError, match="replicate: the model is a net"):
-        net.replicate()
+    assert not hasattr(net, "replicate")
 
 
 def test_files_hold_theta_and_need_program_and_data(posterior, tmp_path):
@@ -227,7 +226,7 @@ def test_files_hold_theta_and_need_program_and_data(posterior, tmp_path):
     model = po.Model.from_numpyro(mixed)
     loaded = po.load(path, model=model, data=MIXED)
     np.testing.assert_array_equal(loaded.weights("theta"), posterior.weights("theta"))
-    with pytest.raises(ValueError, match=r"NumPyro program.*model=model, data=data"):
+    with pytest.raises(ValueError, match=r"the function mixed.*model=model, data=data"):
         po.load(path)
     with pytest.raises(ValueError, match=r"missing 1 required .* Give the data"):
         po.load(path, model=model)

@@ -12,7 +12,7 @@ from posterity.layout import Parameter
 from posterity.methods.method import AbstractMethod
 from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
-from posterity.posterior import Posterior
+from posterity.posterior import AbstractPosterior
 
 WORDS = {"net": "the net's own first weights", "prior": "a draw from the prior"}
 
@@ -30,7 +30,7 @@ def origin(init: Any, seed: int) -> str:
         return f"{WORDS.get(init, init)}, seed {seed}"
     if isinstance(init, AbstractMethod):
         return f"a fit by {type(init).__name__}, seed {seed}"
-    if isinstance(init, Posterior):
+    if isinstance(init, AbstractPosterior):
         return "the posterior given"
     return "the parameters given" if isinstance(init, Mapping) else "the θ given"
 

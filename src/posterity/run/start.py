@@ -14,7 +14,7 @@ import numpy as np
 from posterity.cpu.compile import quick_jit
 from posterity.dtypes import float_dtype
 from posterity.model.target import AbstractTarget
-from posterity.posterior import Posterior
+from posterity.posterior import AbstractPosterior
 
 Init = Any
 
@@ -48,7 +48,7 @@ def start_points(
         return _drawn(target, _seed(seed), chain_numbers, starts, init == "prior")
     keys = _keys(_seed(seed), chain_numbers)
     grid = (starts, len(chain_numbers), target.size)
-    if isinstance(init, Posterior):
+    if isinstance(init, AbstractPosterior):
         if init.target.paths != target.paths or init.target.size != target.size:
             raise ValueError("init: the posterior is of another model; its parameters differ.")
         if starts * len(chain_numbers) == 1:

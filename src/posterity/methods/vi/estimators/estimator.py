@@ -72,6 +72,8 @@ def plan(target: Target, estimator: Estimator) -> Plan:
     * A bias, a weight under a prior with bounded support, a latent of which several weights are
       made, one that depends on the row by columns of x, and all else take the shared draw.
     """
+    if not target.predicts:
+        return Plan((), (), ())
     latents = target.parameters[: target.latent_count]
     paths, made_of = tuple(p.path for p in latents), _made_of(target)
     if estimator == "shared":
