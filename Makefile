@@ -7,7 +7,7 @@ EXTRAS := dev
 # Two cores: JAX uses both by itself for large nets, tests are many small ones.
 WORKERS ?= 2
 
-.PHONY: demo test test-slow bench lint format clean
+.PHONY: demo test test-slow test-faults bench lint format clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -27,6 +27,9 @@ test: lint  ## what CI runs: lint, types, import direction, tests, docstring and
 
 test-slow: $(STAMP)  ## whole jobs and statistical suites: some minutes
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow tests
+
+test-faults: $(STAMP)  ## do the tests notice a fault? one edit of the source at a time: some 20 minutes
+	$(BIN)/python tests/faults/run.py --jobs $(WORKERS)
 
 bench: $(STAMP)  ## ours beside each peer, alternating, in their own environments: see benchmarks/
 	$(BIN)/python benchmarks/run.py all

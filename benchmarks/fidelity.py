@@ -96,15 +96,15 @@ def surface(posterior: po.Posterior, test: tuple[np.ndarray, np.ndarray]) -> Sur
     """What a posterior predicts, by all its draws."""
     draws = posterior.distribution.stored or DRAWS
     pred = posterior.predict(grid(50), draws=draws)
-    nll = po.metrics.nll(posterior.predict(test[0], draws=draws), test[1])
-    return Surface(np.asarray(pred.probs), np.sqrt(pred.epistemic), nll)
+    nll = po.metrics.nll(test[1], posterior.predict(test[0], draws=draws))
+    return Surface(np.asarray(pred.probs[:, 1]), np.sqrt(pred.epistemic), nll)
 
 
 def compare(posterior: po.Posterior, method: Any, seen: Surface, truth: Surface) -> Found:
     """One fit against the reference."""
     off = np.abs(seen.probs - truth.probs)
     sd = float(np.abs(seen.sd - truth.sd).mean())
-    seconds = float(posterior.settings["seconds"])
+    seconds = float(posterior.facts["seconds"])
     millions = gradients(posterior, method) / 1e6
     return Found(rhat(posterior), off.mean(), off.max(), sd, seen.nll, millions, seconds)
 
@@ -123,7 +123,7 @@ def gradients(posterior: po.Posterior, method: Any) -> float:
         return rows * float(posterior.history.leapfrogs.sum())
     if posterior.distribution.stored:
         return BATCH * method.total_steps * method.chains
-    return rows * posterior.settings["steps_made"] * method.draws
+    return rows * posterior.facts["steps_made"] * method.draws
 
 
 def line(name: str, found: list[Found]) -> str:

@@ -42,7 +42,7 @@ def one_split(name: str, split: int) -> tuple[float, float, float]:
     seconds = time.perf_counter() - began
     pred = posterior.predict((x_test - centre) / spread)
     rmse = float(np.sqrt(np.mean((pred.mean * sd + mean - y_test) ** 2)))
-    log_likelihood = -po.metrics.nll(pred, (y_test - mean) / sd) - float(np.log(sd))
+    log_likelihood = -po.metrics.nll((y_test - mean) / sd, pred) - float(np.log(sd))
     return rmse, log_likelihood, seconds
 
 

@@ -20,7 +20,7 @@ def main() -> None:
     posterior = po.fit(model, (inputs.transform(x_train), y_train), po.ADVI(), seed=0)
 
     pred = posterior.predict(inputs.transform(x_test))
-    scores = po.metrics.score(pred, y_test)
+    scores = po.metrics.score(y_test, pred)
     print(posterior.result)
     print(", ".join(f"{metric} {value:.3f}" for metric, value in scores.items()))
 

@@ -82,12 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def tell(name: str, posterior: po.Posterior, data: tuple[np.ndarray, np.ndarray]) -> None:
     """Print how the run went and whether its chains agree, on the data and in the gap."""
     x, y = data
-    print(f"{name}: {posterior.settings['seconds']:.0f} s")
+    print(f"{name}: {posterior.facts['seconds']:.0f} s")
     for place, found in {"data": posterior.diagnostics, "gap": posterior.diagnose(GAP)}.items():
         worst = found.predictions
         print(f"  in the {place}: r-hat {worst.rhat:.2f}, bulk ESS {worst.ess_bulk:.0f}")
     scale = posterior.weights("likelihood.scale").mean()
-    print(f"  RMSE {po.metrics.rmse(posterior.predict(x), y):.4f}, noise sd {scale:.4f}")
+    print(f"  RMSE {po.metrics.rmse(y, posterior.predict(x)):.4f}, noise sd {scale:.4f}")
     width = np.sqrt(posterior.predict(GAP).epistemic).mean()
     print(f"  sd of the curve in the gap {width:.2f}")
     # A density that keeps falling means that the weights still grow to the size of the prior's.

@@ -41,8 +41,8 @@ def main() -> None:
     )
     posterior = po.fit(model, (x_train, y_train), method, seed=0)
     predictive = posterior.predict(x_test)
-    scores = po.metrics.score(predictive, y_test)
-    seconds = posterior.settings["seconds"]
+    scores = po.metrics.score(y_test, predictive)
+    seconds = posterior.facts["seconds"]
     print(f"{name}: {method.total_steps:,} steps in {seconds / 60:.1f} min")
     print(
         f"test error {1 - scores['accuracy']:.2%}, NLL {scores['nll']:.4f}, ECE {scores['ece']:.4f}"

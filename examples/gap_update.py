@@ -85,8 +85,8 @@ def tell(name: str, posterior: po.Posterior, sides: Rows, gap: Rows) -> None:
     """Print how well old and new rows are fitted, and how sure the curve in the gap is."""
     inside, outside = posterior.predict(gap[0]), posterior.predict(sides[0])
     print(
-        f"{name}: RMSE on the sides {po.metrics.rmse(outside, sides[1]):.4f}, in the gap "
-        f"{po.metrics.rmse(inside, gap[1]):.4f}, sd of the curve in the gap "
+        f"{name}: RMSE on the sides {po.metrics.rmse(sides[1], outside):.4f}, in the gap "
+        f"{po.metrics.rmse(gap[1], inside):.4f}, sd of the curve in the gap "
         f"{np.sqrt(inside.epistemic).mean():.4f}"
     )
     for sentence in posterior.result.warnings:

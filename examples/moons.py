@@ -25,8 +25,8 @@ def main() -> None:
     for name, method in methods.items():
         posterior = po.fit(model, (x_train, y_train), method, seed=0)
         pred = posterior.predict(x_test)
-        scores = po.metrics.score(pred, y_test)
-        print(f"{name}: {posterior.settings['seconds']:.1f} s. {posterior.result}")
+        scores = po.metrics.score(y_test, pred)
+        print(f"{name}: {posterior.facts['seconds']:.1f} s. {posterior.result}")
         print("  " + ", ".join(f"{metric} {value:.3f}" for metric, value in scores.items()))
         print(f"  ELBO {po.elbo(posterior, (x_train, y_train)).value:.1f}")
         path = po.report(

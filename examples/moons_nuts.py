@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, method in methods.items():
         posterior = po.fit(model, (x_train, y_train), method, seed=0)
         posteriors[name] = posterior
-        scores = po.metrics.score(posterior.predict(x_test), y_test)
-        print(f"{name}: {posterior.settings['seconds']:.1f} s. {posterior.result}")
+        scores = po.metrics.score(y_test, posterior.predict(x_test))
+        print(f"{name}: {posterior.facts['seconds']:.1f} s. {posterior.result}")
         print("  test: " + ", ".join(f"{metric} {value:.3f}" for metric, value in scores.items()))
 
     ticks = np.linspace(-EDGE, EDGE, SIDE)
@@ -72,7 +72,7 @@ def too_sure(variational: po.Predictive, sampled: po.Predictive, plane: np.ndarr
     for place, rows in {"near the data": ~far, "beyond them": far}.items():
         pair = [pred.take(rows) for pred in (variational, sampled)]
         sds = [np.sqrt(pred.epistemic).mean() for pred in pair]
-        unsure = [np.minimum(pred.probs, 1 - pred.probs) > 1 - SURE for pred in pair]
+        unsure = [pred.probs.min(1) > 1 - SURE for pred in pair]
         shares = [100 * part.mean() for part in (*unsure, ~unsure[0] & unsure[1])]
         print(f"{place}, mean-field and NUTS:")
         print(f"  mean sd of the probability {sds[0]:.3f} and {sds[1]:.3f}")
@@ -91,13 +91,13 @@ def draw(
     """Probabilities above, their sds below: each method's, and the difference."""
     figure, axes = plt.subplots(2, 3, figsize=(13.5, 8.6), sharex=True, sharey=True)
     figure.set_layout_engine("constrained")
-    probs = {name: pred.probs for name, pred in surfaces.items()}
+    probs = {name: pred.probs[:, 1] for name, pred in surfaces.items()}
     sds = {name: np.sqrt(pred.epistemic) for name, pred in surfaces.items()}
     row_of_surfaces(axes[0], ticks, probs, "probability of class 1", PROBABILITY, 1.0)
     row_of_surfaces(axes[1], ticks, sds, "sd of the probability", "Purples", 0.5)
     for (above, below), pred in zip(axes.T, surfaces.values()):
-        half(above, ticks, pred.probs)
-        half(below, ticks, pred.probs)
+        half(above, ticks, pred.probs[:, 1])
+        half(below, ticks, pred.probs[:, 1])
     for axis in axes.ravel():
         for label, (colour, marker) in enumerate(CLASSES):
             places = x[y == label].T

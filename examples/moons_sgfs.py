@@ -62,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def tell(name: str, posterior: po.Posterior, x: np.ndarray, y: np.ndarray) -> None:
     """Print how well the run predicts, how long it took and whether its chains agree."""
-    scores = po.metrics.score(posterior.predict(x), y)
+    scores = po.metrics.score(y, posterior.predict(x))
     worst = posterior.diagnose(x).predictions
-    print(f"{TITLES[name]}: {posterior.settings['seconds']:.1f} s")
+    print(f"{TITLES[name]}: {posterior.facts['seconds']:.1f} s")
     print("  test: " + ", ".join(f"{metric} {value:.3f}" for metric, value in scores.items()))
     print(f"  {CHAINS} chains: r-hat {worst.rhat:.2f}, bulk ESS {worst.ess_bulk:,.0f}")
     for sentence in posterior.result.warnings:

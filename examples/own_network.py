@@ -43,7 +43,7 @@ def main() -> None:
     for name, net in nets.items():
         model = po.Model(net, po.priors.Normal(0, 1), po.likelihoods.Bernoulli())
         posterior = po.fit(model, (x_train, y_train), po.ADVI(steps=10_000), seed=0)
-        accuracy = po.metrics.accuracy(posterior.predict(x_test), y_test)
+        accuracy = po.metrics.accuracy(y_test, posterior.predict(x_test))
         print(f"{name}: accuracy {accuracy:.3f}; parameters {', '.join(model.parameters())}")
 
 

@@ -32,7 +32,7 @@ def main() -> None:
     for method in methods:
         posterior = po.fit(model, (x, y), method, seed=42)
         scale = posterior.weights("likelihood.scale")
-        print(f"{type(method).__name__}: {posterior.settings['seconds']:.1f} s. {posterior.result}")
+        print(f"{type(method).__name__}: {posterior.facts['seconds']:.1f} s. {posterior.result}")
         print(f"  noise sd {scale.mean():.3f} ± {scale.std():.3f} (true: 0.1)")
         pred = posterior.predict(np.array(list(places.values()))[:, None])
         lower, upper = pred.interval(0.9)

@@ -31,9 +31,9 @@ def main() -> None:
         # Back in the original units, where the papers report their figures.
         pred = posterior.predict(inputs.transform(x_test))
         pred = pred.rescaled(float(output.loc), float(output.scale))
-        scores = po.metrics.score(pred, y_test)
+        scores = po.metrics.score(y_test, pred)
         figures = ", ".join(f"{metric} {value:.3f}" for metric, value in scores.items())
-        print(f"{name}: {figures}; {posterior.settings['seconds']:.0f} s. {posterior.result}")
+        print(f"{name}: {figures}; {posterior.facts['seconds']:.0f} s. {posterior.result}")
 
 
 if __name__ == "__main__":

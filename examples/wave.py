@@ -28,7 +28,7 @@ def main() -> None:
         "trainable normal": po.priors.Normal(po.learned(0.0), po.learned(1.0)),
     }
     method = po.ADVI(
-        steps=1_500, optimizer=optax.adam(0.03), estimator="local", init_sd=0.7, stop=False
+        steps=1_500, optimizer=optax.adam(0.03), estimator="local", init_scale=0.7, stop=False
     )
     _, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True, layout="constrained")
     for axis, (name, prior) in zip(axes, priors.items()):

@@ -127,7 +127,7 @@ def test_no_pickle_and_no_eval() -> None:
 
 def test_only_target_scales_batches() -> None:
     """`rows / batch` and the KL weight stand in model/target.py, and nowhere else."""
-    scaled = re.compile(r"kl_weight|rows\s*/\s*|/\s*batch_size|n_data")
+    scaled = re.compile(r"[*/] *\w*\.?kl_weight|rows\s*/\s*|/\s*batch_size|n_data")
     # These two need curvature in units of the likelihood, and so divide by the KL's weight.
     curvature = {"ivon.py", "dadvi.py"}
     folders = ("methods", "run", "priors", "likelihoods")
@@ -135,3 +135,11 @@ def test_only_target_scales_batches() -> None:
         if path.name in curvature:
             continue
         assert not scaled.search(path.read_text()), path
+
+
+def test_only_run_places_arrays_and_fetches_them() -> None:
+    """Methods and targets get arrays where they are; only `run/` knows of devices."""
+    places = re.compile(r"device_put|device_get")
+    for folder in ("methods", "model"):
+        for path in (SOURCE / folder).rglob("*.py"):
+            assert not places.search(path.read_text()), path

@@ -136,7 +136,7 @@ def test_what_cannot_be_learned_is_refused_and_never_fixed_in_silence() -> None:
 
 
 def test_the_mixture_is_a_density_and_its_draws_have_its_moments() -> None:
-    prior = po.priors.ScaleMixture(0.25, 1.0, 0.1).attach({"w": ()})["w"]
+    prior = po.priors.ScaleMixture(0.25, 1.0, 0.1).latents({"w": ()})["w"]
     grid = np.linspace(-8, 8, 200_001)
     density = np.exp(np.asarray(prior.log_prob(grid), np.float64))
     np.testing.assert_allclose(np.trapezoid(density, grid), 1, rtol=1e-4)
@@ -149,3 +149,12 @@ def test_the_mixture_is_a_density_and_its_draws_have_its_moments() -> None:
         po.priors.ScaleMixture(1.5)
     with pytest.raises(ValueError, match="scale_2"):
         po.priors.ScaleMixture(0.5, 1.0, -1.0)
+
+
+def test_the_posteriors_model_has_the_learned_number() -> None:
+    given = model(po.priors.Normal(0, po.learned(2.0)))
+    posterior = po.fit(given, LINE, po.ADVI(steps=300, stop=False), progress=False)
+    (value,) = posterior.learned.values()
+    assert value != pytest.approx(2.0, rel=1e-3)
+    ((_, prior),) = posterior.target.prior.rules
+    assert float(prior.scale) == pytest.approx(value, rel=1e-6)

@@ -31,28 +31,28 @@ PK = special.softmax(K[:, None, :] * X[:, 0][None, :, None], -1).mean(0)
 
 def test_nll_is_the_mean_of_the_mixtures_density():
     density = stats.norm(F, 0.8).pdf(Y).mean(0)
-    assert metrics.nll(REAL, Y) == pytest.approx(-np.log(density).mean(), rel=1e-5)
+    assert metrics.nll(Y, REAL) == pytest.approx(-np.log(density).mean(), rel=1e-5)
     p = np.where(LABELS == 1, P1, 1 - P1)
-    assert metrics.nll(BINARY, LABELS) == pytest.approx(-np.log(p).mean(), rel=1e-5)
+    assert metrics.nll(LABELS, BINARY) == pytest.approx(-np.log(p).mean(), rel=1e-5)
     picked = PK[np.arange(40), THREE]
-    assert metrics.nll(MULTI, THREE) == pytest.approx(-np.log(picked).mean(), rel=1e-5)
+    assert metrics.nll(THREE, MULTI) == pytest.approx(-np.log(picked).mean(), rel=1e-5)
 
 
 def test_rmse_is_of_the_predictive_mean():
     expected = np.sqrt(((F.mean(0) - Y) ** 2).mean())
-    assert metrics.rmse(REAL, Y) == pytest.approx(expected, rel=1e-5)
+    assert metrics.rmse(Y, REAL) == pytest.approx(expected, rel=1e-5)
 
 
 def test_accuracy_counts_the_most_probable_class():
-    assert metrics.accuracy(BINARY, LABELS) == pytest.approx(((P1 > 0.5) == LABELS).mean())
-    assert metrics.accuracy(MULTI, THREE) == pytest.approx((PK.argmax(1) == THREE).mean())
+    assert metrics.accuracy(LABELS, BINARY) == pytest.approx(((P1 > 0.5) == LABELS).mean())
+    assert metrics.accuracy(THREE, MULTI) == pytest.approx((PK.argmax(1) == THREE).mean())
 
 
 def test_brier_is_the_squared_distance_to_the_one_hot_truth():
     # For two classes twice the familiar (p − y)².
-    assert metrics.brier(BINARY, LABELS) == pytest.approx(2 * ((P1 - LABELS) ** 2).mean(), rel=1e-5)
+    assert metrics.brier(LABELS, BINARY) == pytest.approx(2 * ((P1 - LABELS) ** 2).mean(), rel=1e-5)
     total = sum(sum((PK[i, k] - (THREE[i] == k)) ** 2 for k in range(3)) for i in range(40))
-    assert metrics.brier(MULTI, THREE) == pytest.approx(total / 40, rel=1e-5)
+    assert metrics.brier(THREE, MULTI) == pytest.approx(total / 40, rel=1e-5)
 
 
 @pytest.mark.parametrize("bins", [1, 5, 15])
@@ -64,7 +64,7 @@ def test_ece_is_guos_formula(bins):
         if inside.any():
             gap = abs(right[inside].mean() - confidence[inside].mean())
             expected += inside.sum() / 40 * gap
-    assert metrics.ece(MULTI, THREE, bins=bins) == pytest.approx(expected, rel=1e-4)
+    assert metrics.ece(THREE, MULTI, bins=bins) == pytest.approx(expected, rel=1e-4)
 
 
 def test_coverage_counts_targets_inside_the_central_interval():
@@ -78,7 +78,7 @@ def test_coverage_counts_targets_inside_the_central_interval():
 
     for p in (0.5, 0.9):
         inside = (quantile((1 - p) / 2) <= Y) & (quantile((1 + p) / 2) >= Y)
-        assert metrics.coverage(REAL, Y, p) == pytest.approx(inside.mean())
+        assert metrics.coverage(Y, REAL, p) == pytest.approx(inside.mean())
 
 
 def test_coverage_of_data_from_the_model_is_nominal():
@@ -86,7 +86,7 @@ def test_coverage_of_data_from_the_model_is_nominal():
     x = RNG.normal(size=(4_000, 1)).astype(np.float32)
     pred = posterior_of(linear(po.likelihoods.Normal(0.8)), draws_of(w[:, None])).predict(x)
     y = RNG.choice(w, 4_000) * x[:, 0] + 0.8 * RNG.normal(size=4_000)
-    found = metrics.coverage(pred, y, 0.8)
+    found = metrics.coverage(y, pred, 0.8)
     assert abs(found - 0.8) < z_limit() * np.sqrt(0.8 * 0.2 / 4_000)
 
 
@@ -101,18 +101,18 @@ def test_coverage_of_data_from_the_model_is_nominal():
     ids=["binary", "multi", "real", "count"],
 )
 def test_score_has_the_metrics_that_fit(pred, y, names):
-    found = metrics.score(pred, y)
+    found = metrics.score(y, pred)
     assert list(found) == names
     for name, value in found.items():
         each = metrics.coverage if name == "coverage_90" else getattr(metrics, name)
-        assert value == each(pred, y)
+        assert value == each(y, pred)
         assert np.isfinite(value)
 
 
 def test_metrics_of_classes_refuse_numbers():
     for metric in (metrics.accuracy, metrics.brier, metrics.ece):
         with pytest.raises(AttributeError, match="is for class labels"):
-            metric(REAL, Y)
+            metric(Y, REAL)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_metrics_of_classes_refuse_numbers():
 @pytest.mark.parametrize("change", [lambda y: y[:, None], lambda y: y[:1]], ids=["column", "one"])
 def test_targets_of_another_shape_are_refused(metric, pred, y, change):
     with pytest.raises(ValueError, match="y"):
-        metric(pred, change(y))
+        metric(change(y), pred)
 
 
 @pytest.mark.parametrize("bad", [-1, 0.5])
@@ -136,7 +136,7 @@ def test_labels_that_there_are_not_are_refused(bad):
     y = THREE.astype(float)
     y[3] = bad
     with pytest.raises(ValueError, match="y"):
-        metrics.brier(MULTI, y)
+        metrics.brier(y, MULTI)
 
 
 # -- strangers and refusals ----------------------------------------------------------------------
@@ -172,22 +172,28 @@ def test_auroc_refuses_what_has_no_order(known, other, message):
 
 
 def test_risk_coverage_answers_the_most_certain_first():
-    found = metrics.risk_coverage(MULTI, THREE)
+    found = metrics.risk_coverage(THREE, MULTI)
     order = np.argsort(-PK.max(1))
     wrong = PK.argmax(1) != THREE
     np.testing.assert_allclose(found.coverage, np.arange(1, 41) / 40)
     np.testing.assert_allclose(found.risk, [wrong[order[:k]].mean() for k in range(1, 41)])
-    assert found.risk[-1] == pytest.approx(1 - metrics.accuracy(MULTI, THREE))
+    assert found.risk[-1] == pytest.approx(1 - metrics.accuracy(THREE, MULTI))
 
 
 def test_rows_of_one_uncertainty_are_answered_together():
     wrong = BINARY.label != LABELS
     unsure = np.repeat([0.3, 0.1], 20)
-    coverage, risk = metrics.risk_coverage(BINARY, LABELS, unsure)
+    coverage, risk = metrics.risk_coverage(LABELS, BINARY, unsure)
     assert coverage.tolist() == [0.5, 1]
     np.testing.assert_allclose(risk, [wrong[20:].mean(), wrong.mean()])
     with pytest.raises(ValueError, match=r"uncertainty: expected shape \(40,\)"):
-        metrics.risk_coverage(BINARY, LABELS, unsure[:3])
+        metrics.risk_coverage(LABELS, BINARY, unsure[:3])
+
+
+@pytest.mark.parametrize("name", ["nll", "rmse", "coverage", "score"])
+def test_arguments_in_the_other_order_are_answered_with_the_right_one(name):
+    with pytest.raises(TypeError, match=rf"po\.metrics\.{name}\(y, pred\)"):
+        getattr(metrics, name)(REAL, Y)
 
 
 def test_refusal_rate_is_the_share_of_masked_labels():

@@ -337,7 +337,7 @@ def test_calibration_share_is_that_of_the_rows(plane):
     posterior, x, y = plane
     pred = posterior.predict(x, draws=50)
     said, share = po.plots.calibration(pred, y, bins=1).lines[1].get_data()
-    np.testing.assert_allclose(said, np.maximum(pred.probs, 1 - pred.probs).mean(), rtol=1e-5)
+    np.testing.assert_allclose(said, pred.probs.max(1).mean(), rtol=1e-5)
     np.testing.assert_allclose(share, (pred.label == y).mean(), rtol=1e-6)
 
 
@@ -347,6 +347,8 @@ def test_predicted_observed(line):
     ax = drawn(po.plots.predicted_observed(pred, y, y_name="h"))
     assert labels(ax) == ("predicted h", "observed h")
     np.testing.assert_allclose(ax.collections[-1].get_offsets(), np.stack([pred.mean, y], 1))
+    bars = np.asarray(ax.collections[0].get_segments())[..., 0]
+    np.testing.assert_allclose(bars, np.stack(pred.interval(0.9), 1), rtol=1e-4, atol=1e-4)
 
 
 def test_checks_refuse_the_other_kind_and_other_rows(plane, line):

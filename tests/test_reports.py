@@ -113,7 +113,7 @@ def test_metrics_of_test_and_training_rows(page, plane):
     posterior, train, test = plane
     assert "test rows 30 training rows 60" in page.text
     for x, y in (test, train):
-        for value in po.metrics.score(posterior.predict(x), y).values():
+        for value in po.metrics.score(y, posterior.predict(x)).values():
             assert f"{value:.4g}".replace("-", "−") in page.text
 
 
@@ -177,7 +177,7 @@ def test_figures_and_metrics_in_original_units(line, tmp_path):
         posterior, tmp_path / "line", data=(x, y), rescale=(100.0, 10.0), y_name="height (m)"
     )
     page = Page(path)
-    score = po.metrics.score(posterior.predict(x).rescaled(100.0, 10.0), y)
+    score = po.metrics.score(y, posterior.predict(x).rescaled(100.0, 10.0))
     assert 1 < score["rmse"] < 10  # the noise, ten times 0.3
     assert f"{score['rmse']:.4g}" in page.text
     assert "Prediction" in page.text

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from posterity.cpu.collector import paused_collection
 from posterity.methods import METHODS
 from posterity.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from posterity import data, likelihoods, metrics, nets, plots, priors
+    from posterity import data, likelihoods, metrics, nets, plots, priors, testing
     from posterity.learnable import learned
     from posterity.methods.map import MAP
     from posterity.methods.mcmc.hmc import HMC
@@ -44,6 +43,7 @@ _MODULES = {
     "plots": "posterity.plots",
     "priors": "posterity.priors",
     "schedules": "posterity.methods.sgmcmc.schedules",
+    "testing": "posterity.testing",
 }
 _NAMES = {
     **METHODS,
@@ -94,6 +94,7 @@ __all__ = [
     "report",
     "schedules",
     "stored",
+    "testing",
 ]
 
 
@@ -101,8 +102,7 @@ def __getattr__(name: str) -> Any:
     module = _MODULES.get(name) or _NAMES.get(name)
     if module is None:
         raise AttributeError(f"module 'posterity' has no attribute {name!r}")
-    with paused_collection():
-        found: Any = importlib.import_module(module)
+    found: Any = importlib.import_module(module)
     if name in _NAMES:
         found = getattr(found, name)
     globals()[name] = found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+import uuid
 from typing import Any
 
 import equinox as eqx
@@ -15,19 +15,19 @@ from numpyro.distributions.distribution import validation_enabled
 
 from posterity.dtypes import float_dtype
 
-_tokens = itertools.count()
-
 
 class Learned(eqx.Module):
     """A number to be learned, standing where a number stands. Made by `learned`.
 
     Attributes:
         value: where it starts.
-        token: who it is; the same object in two places is one number.
+        token: who it is; the same object in two places is one number. Random, so that a copy or an
+            unpickled model keeps it, and numbers of two processes never share one. A `Target`
+            counts its numbers instead.
     """
 
     value: float
-    token: int = eqx.field(static=True)
+    token: str | int = eqx.field(static=True)
 
     # NumPyro's constructors look at the shapes of what they are given.
     shape = ()
@@ -74,7 +74,7 @@ def learned(start: float) -> Any:
     value = float(start)
     if not math.isfinite(value):
         raise ValueError(f"learned: start must be a finite number, not {start}.")
-    return Learned(value, next(_tokens))
+    return Learned(value, uuid.uuid4().hex)
 
 
 def is_learned(given: Any) -> bool:
@@ -91,7 +91,7 @@ class Slot(eqx.Module):
     """
 
     name: str = eqx.field(static=True)
-    token: int = eqx.field(static=True)
+    token: str | int = eqx.field(static=True)
     start: float = eqx.field(static=True)
     constraint: Any = eqx.field(static=True)
 
@@ -140,7 +140,7 @@ def slot(number: Learned, constraint: Any, name: str) -> Slot:
     return Slot(name, number.token, free, constraint)
 
 
-def fill(given: Any, values: dict[int, Any]) -> Any:
+def fill(given: Any, values: dict[Any, Any]) -> Any:
     """A distribution (or number) with every number to be learned replaced by its value.
 
     Args:

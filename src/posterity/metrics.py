@@ -1,47 +1,68 @@
-"""How good predictions are, mostly from a `Predictive` and the true targets."""
+"""How good predictions are, mostly from the true targets and a `Predictive`: metric(y, pred)."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from posterity.predict.predictive import Predictive
-from posterity.predict.refusal import by_class
+
+Metric = TypeVar("Metric", bound=Callable[..., Any])
 
 
-def nll(pred: Predictive, y: Any) -> float:
+def in_order(metric: Metric) -> Metric:
+    """`metric`, refusing arguments in the other order by name."""
+
+    @functools.wraps(metric)
+    def checked(y: Any, pred: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(y, Predictive) and not isinstance(pred, Predictive):
+            name = metric.__name__
+            raise TypeError(f"{name}: the targets come first: po.metrics.{name}(y, pred).")
+        return metric(y, pred, *args, **kwargs)
+
+    return cast(Metric, checked)
+
+
+@in_order
+def nll(y: Any, pred: Predictive) -> float:
     """Mean negative log predictive density, in nats per row: −(1/N) Σ log p(yᵢ | xᵢ, data)."""
     return float(-np.mean(pred.log_prob(y)))
 
 
-def rmse(pred: Predictive, y: Any) -> float:
+@in_order
+def rmse(y: Any, pred: Predictive) -> float:
     """Root mean squared error of the predictive mean, in units of y: √ mean (E[y] − y)²."""
-    return float(np.sqrt(np.mean((pred.mean - _targets(pred, y)) ** 2)))
+    return float(np.sqrt(np.mean((pred.mean - _targets(y, pred.mean)) ** 2)))
 
 
-def accuracy(pred: Predictive, y: Any) -> float:
+@in_order
+def accuracy(y: Any, pred: Predictive) -> float:
     """Share of rows whose most probable class is the true one."""
-    return float(np.mean(pred.label == _labels(pred, y)))
+    return float(np.mean(pred.label == _labels(y, pred)))
 
 
-def brier(pred: Predictive, y: Any) -> float:
+@in_order
+def brier(y: Any, pred: Predictive) -> float:
     """Brier score (Brier 1950): mean over rows of Σₖ (pₖ − 1[y = k])²; 0 is perfect, 2 worst."""
-    probs = by_class(pred.probs)
-    truth = np.eye(probs.shape[1])[_labels(pred, y)]
+    probs = pred.probs
+    truth = np.eye(probs.shape[1])[_labels(y, pred)]
     return float(np.mean(np.sum((probs - truth) ** 2, axis=1)))
 
 
-def ece(pred: Predictive, y: Any, bins: int = 15) -> float:
+@in_order
+def ece(y: Any, pred: Predictive, bins: int = 15) -> float:
     """Expected calibration error of the most probable class, in `bins` equal bins of confidence.
 
         Σ_b (n_b / N) | accuracy_b − mean confidence_b |
 
     Guo et al. 2017, "On calibration of modern neural networks".
     """
-    probs = by_class(pred.probs)
+    probs = pred.probs
     confidence = probs.max(1)
-    right = probs.argmax(1) == _labels(pred, y)
+    right = probs.argmax(1) == _labels(y, pred)
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
         abs(float(np.sum(right[which == b]) - np.sum(confidence[which == b]))) for b in range(bins)
@@ -49,10 +70,11 @@ def ece(pred: Predictive, y: Any, bins: int = 15) -> float:
     return float(np.sum(gaps) / len(confidence))
 
 
-def coverage(pred: Predictive, y: Any, p: float = 0.9) -> float:
+@in_order
+def coverage(y: Any, pred: Predictive, p: float = 0.9) -> float:
     """Share of targets inside the central predictive interval of probability `p`; ideally `p`."""
     lower, upper = pred.interval(p, of="y")
-    y = _targets(pred, y)
+    y = _targets(y, lower)
     return float(np.mean((lower <= y) & (y <= upper)))
 
 
@@ -92,15 +114,16 @@ class RiskCoverage(NamedTuple):
     risk: np.ndarray
 
 
-def risk_coverage(pred: Predictive, y: Any, uncertainty: Any = None) -> RiskCoverage:
+@in_order
+def risk_coverage(y: Any, pred: Predictive, uncertainty: Any = None) -> RiskCoverage:
     """The risk-coverage curve of answering the most certain rows only.
 
     El-Yaniv & Wiener 2010, "On the foundations of noise-free selective classification". Rows of
     one uncertainty are answered together or not at all, so a curve may have fewer points than rows.
 
     Args:
-        pred: class predictions at the rows of `y`.
         y: labels (rows,).
+        pred: class predictions at these rows.
         uncertainty: of every row (rows,), such as `pred.mutual_information`; None for one minus
             the probability of the predicted class.
 
@@ -110,8 +133,8 @@ def risk_coverage(pred: Predictive, y: Any, uncertainty: Any = None) -> RiskCove
     Raises:
         ValueError: labels or uncertainties of another shape, or that are not numbers.
     """
-    wrong = pred.label != _labels(pred, y)
-    given = 1 - by_class(pred.probs).max(1) if uncertainty is None else uncertainty
+    wrong = pred.label != _labels(y, pred)
+    given = 1 - pred.probs.max(1) if uncertainty is None else uncertainty
     unsure = _scores(given, "uncertainty")
     if unsure.shape != wrong.shape:
         raise ValueError(f"uncertainty: expected shape {wrong.shape}, got {unsure.shape}.")
@@ -126,16 +149,17 @@ def refusal_rate(labels: Any) -> float:
     return float(np.mean(np.ma.getmaskarray(labels)))
 
 
-def score(pred: Predictive, y: Any) -> dict[str, float]:
+@in_order
+def score(y: Any, pred: Predictive) -> dict[str, float]:
     """The metrics that fit the kind of targets, by name."""
-    if pred.kind == "classification":
+    if pred.classes:
         return {
-            "accuracy": accuracy(pred, y),
-            "nll": nll(pred, y),
-            "brier": brier(pred, y),
-            "ece": ece(pred, y),
+            "accuracy": accuracy(y, pred),
+            "nll": nll(y, pred),
+            "brier": brier(y, pred),
+            "ece": ece(y, pred),
         }
-    return {"rmse": rmse(pred, y), "nll": nll(pred, y), "coverage_90": coverage(pred, y, 0.9)}
+    return {"rmse": rmse(y, pred), "nll": nll(y, pred), "coverage_90": coverage(y, pred, 0.9)}
 
 
 def _scores(given: Any, name: str) -> np.ndarray:
@@ -148,17 +172,17 @@ def _scores(given: Any, name: str) -> np.ndarray:
     return scores
 
 
-def _targets(pred: Predictive, y: Any) -> np.ndarray:
-    """Targets of the very shape of the prediction: another would be broadcast in silence."""
+def _targets(y: Any, predicted: np.ndarray) -> np.ndarray:
+    """Targets of the very shape of what is predicted: another would be broadcast in silence."""
     y = np.asarray(y, float)
-    if y.shape != pred.mean.shape:
-        raise ValueError(f"y: expected shape {pred.mean.shape}, got {y.shape}.")
+    if y.shape != predicted.shape:
+        raise ValueError(f"y: expected shape {predicted.shape}, got {y.shape}.")
     return y
 
 
-def _labels(pred: Predictive, y: Any) -> np.ndarray:
+def _labels(y: Any, pred: Predictive) -> np.ndarray:
     """Labels as integers, one per row, each of a class that there is."""
-    classes = by_class(pred.probs).shape[1]
+    classes = pred.classes
     y = np.asarray(y)
     if y.shape != pred.label.shape:
         raise ValueError(f"y: expected shape {pred.label.shape}, got {y.shape}.")

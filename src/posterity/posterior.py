@@ -15,6 +15,7 @@ from posterity.diagnostics.result import Code, Result
 from posterity.diagnostics.summary import Summary
 from posterity.distributions import named
 from posterity.distributions.distribution import AbstractDistribution, Correlations
+from posterity.inputs import as_inputs
 from posterity.model.arguments import Arguments, as_arguments
 from posterity.model.net_target import Batch, Target
 from posterity.model.program_target import ProgramTarget
@@ -43,6 +44,8 @@ class AbstractPosterior:
         distribution: a density such as `Gaussian`, or stored `Draws`, over θ.
         history: what every step reported: `history.elbo`, …
         settings: what was asked: the method, its settings and the seed, as plain data.
+        facts: what was found beside the distribution, as plain data: ``steps_made``, ``seconds``,
+            ``learned`` numbers, the ``estimators`` that weights got, ``step_size``, …
         result: how the run ended, with every warning.
         diagnostics: whether its chains have converged; None of other methods, and of a posterior
             that was looked at before its run had ended. See `diagnose`.
@@ -57,6 +60,7 @@ class AbstractPosterior:
         *,
         history: History | None = None,
         settings: dict[str, Any] | None = None,
+        facts: dict[str, Any] | None = None,
         result: Result | None = None,
         diagnostics: Diagnostics | None = None,
         method: Any = None,
@@ -64,14 +68,16 @@ class AbstractPosterior:
         self.distribution = distribution
         self.history = history or History({})
         self.settings = settings or {}
+        self.facts = facts or {}
         self.result = result or Result(Code.COMPLETED, "Built by hand.")
         self.diagnostics = diagnostics
         self.method = method
+        self.facts = {} if facts is None else facts
 
     @property
     def learned(self) -> dict[str, float]:
         """The values found for numbers marked `po.learned`, by name."""
-        return dict(self.settings.get("learned", {}))
+        return dict(self.facts.get("learned", {}))
 
     def sample(self, draws: int | None = None, *, seed: Seed = 0) -> jax.Array | np.ndarray:
         """Draws of flat unconstrained θ.
@@ -150,7 +156,7 @@ class AbstractPosterior:
             self.distribution,
             self.history,
             self.settings,
-            {},
+            self.facts,
             self.result,
             self.diagnostics,
         )
@@ -168,7 +174,7 @@ class AbstractPosterior:
 
         paths = (*self.target.paths, *self.target.derived)
         values = self.named(paths, draws=draws, seed=seed)
-        return to_arviz(values, self.distribution, self.history, self.settings, {})
+        return to_arviz(values, self.distribution, self.history, self.settings, self.facts)
 
     def _diagnosed(self, x: np.ndarray | None) -> Diagnostics:
         if self.distribution.stored is None:
@@ -200,7 +206,8 @@ class Posterior(AbstractPosterior):
     Args:
         target: the model as log densities of θ.
         distribution: over θ. These two are enough to predict.
-        parts: history, settings, result, diagnostics and method; see `AbstractPosterior`.
+        reference: training rows, at which it is decided how many draws predictions need.
+        parts: history, settings, facts, result, diagnostics, method; see `AbstractPosterior`.
 
     >>> import jax.numpy as jnp, posterity as po
     >>> from posterity.distributions.normal import Gaussian
@@ -214,19 +221,51 @@ class Posterior(AbstractPosterior):
 
     target: Target
 
-    def __init__(self, target: Target, distribution: AbstractDistribution, **parts: Any) -> None:
+    def __init__(
+        self,
+        target: Target,
+        distribution: AbstractDistribution,
+        *,
+        reference: Any = None,
+        **parts: Any,
+    ) -> None:
         super().__init__(distribution, **parts)
         self.target = target
+        self._reference = reference
 
-    def predict(self, x: Any, *, draws: int | None = None, seed: int = 0) -> Predictive:
+    @property
+    def predictive_draws(self) -> int:
+        """How many draws predictions are made of: decided once, and a fact from then on.
+
+        As many as give predictive means at training rows to 3.2 % of the predictive sd; see
+        `posterity.predict.enough.draws_needed`. 1,000, or all that are stored, where no training
+        rows are known.
+        """
+        if "predictive_draws" not in self.facts:
+            self.facts["predictive_draws"] = self._draws_needed()
+        return int(self.facts["predictive_draws"])
+
+    def _draws_needed(self) -> int:
+        if self._reference is None:
+            return self.distribution.stored or DRAWS
+        from posterity.predict.enough import draws_needed
+
+        found = self.diagnostics and self.diagnostics.predictions
+        effective = found.ess_bulk if found and np.isfinite(found.ess_bulk) else None
+        return draws_needed(self.target, self.distribution, self._reference, effective)
+
+    def predict(
+        self, x: Any, *, draws: int | None = None, seed: int = 0, progress: bool | None = None
+    ) -> Predictive:
         """The predictive distribution at new inputs.
 
             p(y | x, data) = ∫ p(y | x, θ) q(θ) dθ ≈ (1/S) Σₛ p(y | x, θₛ)
 
         Args:
-            x: inputs (rows, ...), as in `fit`.
-            draws: S; None for 1,000, or for all stored draws of a sampler.
+            x: inputs (rows, ...), as in `fit`. Columns of a data frame are put right by name.
+            draws: S; None for `predictive_draws`, which depends on the posterior alone.
             seed: the draws' random seed.
+            progress: show a bar; None shows one on a terminal once it takes a second.
 
         Returns:
             A `Predictive` with mean, sd, probabilities, labels, quantiles and the split of the
@@ -236,11 +275,12 @@ class Posterior(AbstractPosterior):
             ValueError: `x` is not finite, or its rows have another shape than in `fit`.
             TypeError: the model is a NumPyro program; see `replicate`.
         """
-        if draws is None:
-            draws = self.distribution.stored or DRAWS
+        from posterity.predict.bar import progress as showing
         from posterity.predict.predictive import predict
 
-        return predict(self.target, self.distribution, x, draws, seed)
+        draws = self.predictive_draws if draws is None else draws
+        with showing(progress):
+            return predict(self.target, self.distribution, x, draws, seed)
 
     def update(
         self,
@@ -314,14 +354,15 @@ class Posterior(AbstractPosterior):
         With `remember`, what is kept is what the posterior predicts at these inputs, each of which
         stands for w rows of the old data:
 
-            log p(θ) = log p₀(θ) + Σᵢ wᵢ E log p(y | xᵢ, θ) + a constant
-            wᵢ = min( N / m, aleatoric variance / epistemic variance at xᵢ )
+            log p(θ) = 1/T log p₀(θ) + Σᵢ wᵢ E log p(y | xᵢ, θ) + a constant
+            wᵢ = min( N / (κ T m), aleatoric variance / epistemic variance at xᵢ )
 
-        with the first prior p₀, the N rows seen so far (divided by a temperature), and y of the
-        predicted mean and aleatoric variance. So it says nothing where nothing was known. It
-        departs from Bayes' rule by two approximations: the old rows are replaced by equally many
-        that lie where they were expected, which counts the first prior in them a second time; and
-        rows between remembered inputs are not told apart from those at them.
+        with the first prior p₀, the N rows seen so far, m inputs, the weight κ of the KL and the
+        temperature T (1 unless they were set), and y of the predicted mean and aleatoric variance.
+        So it says nothing where nothing was known. It departs from Bayes' rule by two
+        approximations: the old rows are replaced by equally many that lie where they were expected,
+        which counts the first prior in them a second time; and rows between remembered inputs are
+        not told apart from those at them.
 
         Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal"; Titsias et al. 2020,
         "Functional regularisation for continual learning".
@@ -363,8 +404,7 @@ class Posterior(AbstractPosterior):
             )
         from posterity.predict.remember import remembered
 
-        draws = self.distribution.stored or DRAWS
-        return remembered(self.target, self.distribution, remember, draws)
+        return remembered(self.target, self.distribution, remember, self.predictive_draws)
 
     def diagnose(self, x: Any) -> Diagnostics:
         """Whether the chains agree in what they predict at inputs of your own.
@@ -389,13 +429,14 @@ class Posterior(AbstractPosterior):
         >>> bool(posterior.diagnose(x + 2).predictions.rhat < 1.05)
         True
         """
-        from posterity.predict.predictive import check_rows
-
-        return self._diagnosed(check_rows(x, self.target.x_shape))
+        if x is None:
+            raise ValueError("x: give the inputs at which predictions are to be compared.")
+        return self._diagnosed(as_inputs(x, self.target.inputs))
 
     def whole(self, data: Any) -> Batch:
         """All of given data as one batch of the model, checked as in `fit`."""
-        return as_batches(data, self.target.likelihood, None).full
+        target = self.target
+        return as_batches(data, target.likelihood, None, inputs=target.inputs).full
 
 
 class ProgramPosterior(AbstractPosterior):
@@ -582,7 +623,8 @@ def load(
         parts.target,
         parts.distribution,
         history=parts.history,
-        settings={**parts.settings, **parts.facts},
+        settings=parts.settings,
+        facts=parts.facts,
         result=parts.result,
         diagnostics=parts.diagnostics,
     )

@@ -19,6 +19,7 @@ import numpyro.distributions as dist
 
 from posterity import metrics
 from posterity.files import write_atomic
+from posterity.inputs import InputSpec
 from posterity.plots.gallery import Names, Picture, Rows, pictures
 from posterity.plots.style import Rescale
 from posterity.posterior import Posterior
@@ -109,6 +110,7 @@ def report(
             *(_section(heading, content) for heading, content in (extra or {}).items()),
             *_chains(posterior),
             _section("Settings", _settings(posterior.settings)),
+            *([_section("Found", _settings(posterior.facts))] if posterior.facts else []),
             _section("Model", _model(posterior)),
             _section("Priors", _priors(posterior)),
             _section("Parameters", _parameters(posterior), PARAMETERS_NOTE),
@@ -140,7 +142,7 @@ def _metrics(train: Rows | None, test: Rows | None) -> dict[str, Any] | None:
     sets = [rows for rows in (test, train) if rows]
     if not sets:
         return None
-    scores = [metrics.score(rows.pred, rows.pred_y) for rows in sets]
+    scores = [metrics.score(rows.pred_y, rows.pred) for rows in sets]
     lines = [
         (*METRICS.get(name, (name, "")), [_number(score[name]) for score in scores])
         for name in scores[0]
@@ -208,14 +210,14 @@ def _chains(posterior: Posterior) -> list[_Section]:
 
 
 def _facts(posterior: Posterior) -> list[str]:
-    settings, target = posterior.settings, posterior.target
+    found, target = posterior.facts, posterior.target
     facts = [
-        str(settings["method"]),
+        str(posterior.settings["method"]),
         f"{target.size:,} parameters",
         f"{target.rows:,} rows",
-        f"{settings.get('steps_made', 0):,} steps",
+        f"{found.get('steps_made', 0):,} steps",
     ]
-    return [*facts, f"{settings['seconds']:.3g} s"] if "seconds" in settings else facts
+    return [*facts, f"{found['seconds']:.3g} s"] if "seconds" in found else facts
 
 
 def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,14 +236,14 @@ def _model(posterior: Posterior) -> dict[str, Any]:
     shown = {
         "net": _words(target.net),
         "likelihood": _words(target.likelihood),
-        "inputs of a row": _shape(target.x_shape),
+        "inputs of a row": _inputs(target.inputs),
         "targets of a row": _shape(target.y_shape),
         "parameters": target.size,
         "rows fitted": target.rows,
     }
     for part in target.recollections:
-        rows = float(part.prior.weights.sum())
-        shown["inputs remembered"] = f"{len(part.prior.x)}, for {rows:.4g} rows"
+        rows = float(part.prior.counts.sum())
+        shown["inputs remembered"] = f"{part.prior.inputs_count}, for {rows:.4g} rows"
     return shown
 
 
@@ -303,6 +305,17 @@ def _number(value: float) -> str:
 
 def _shape(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape)) or "one number"
+
+
+def _inputs(inputs: InputSpec) -> str:
+    """A row of inputs: its shape, or that of every array by name."""
+    words = [
+        _shape(leaf.shape) + (" (integers)" if leaf.dtype == "int32" else "")
+        for leaf in inputs.leaves
+    ]
+    if inputs.structure == "array":
+        return words[0]
+    return ", ".join(f"{leaf.name}: {said}" for leaf, said in zip(inputs.leaves, words))
 
 
 def _words(value: Any) -> str:

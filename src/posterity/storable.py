@@ -109,9 +109,10 @@ def part_names(kind: type) -> tuple[str, ...]:
     """The names of what a class is rebuilt from."""
     if hasattr(kind, "from_stored"):
         return tuple(inspect.signature(kind.from_stored).parameters)
-    if hasattr(kind, "_fields"):
-        return tuple(kind._fields)
-    return tuple(field.name for field in dataclasses.fields(kind))
+    if issubclass(kind, tuple):  # a NamedTuple
+        return tuple(kind._fields)  # type: ignore[attr-defined]
+    made_of_fields: Any = kind
+    return tuple(field.name for field in dataclasses.fields(made_of_fields))
 
 
 def rebuilt(kind: type, parts: Mapping[str, Any]) -> Any:
@@ -180,7 +181,7 @@ def _check_constructor(kind: type) -> None:
         raise TypeError(
             f"stored: {kind.__name__} defines one of stored_as and from_stored; define both."
         )
-    if hasattr(kind, "from_stored") or hasattr(kind, "_fields"):
+    if hasattr(kind, "from_stored") or issubclass(kind, tuple):
         return
     if not dataclasses.is_dataclass(kind):
         raise TypeError(

@@ -162,6 +162,7 @@ def test_save_and_load_are_exact(row: Row, tmp_path: Path) -> None:
     np.testing.assert_array_equal(posterior.predict(ORACLE.x).total, loaded.predict(ORACLE.x).total)
     assert loaded.result == posterior.result
     assert loaded.settings == posterior.settings
+    assert loaded.facts == posterior.facts
     for name in posterior.history:
         np.testing.assert_array_equal(
             getattr(posterior.history, name), getattr(loaded.history, name)

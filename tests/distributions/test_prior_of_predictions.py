@@ -38,12 +38,11 @@ def remembering(case: str, base: Prior = BASE) -> tuple[po.Model, Remembered]:
     shares = rng.dirichlet(np.ones(each), 4)
     targets = np.asarray(y) + np.zeros((4, *np.shape(y)))
     prior = Remembered(
-        rules=base.rules,
         base=base,
         x=jnp.asarray(rng.normal(size=(4, 2)), jnp.float32),
         y=jnp.asarray(targets, likelihood.target_dtype),
         shares=jnp.asarray(shares, jnp.float32),
-        weights=jnp.asarray([1.0, 3.0, 0.5, 7.0]),
+        counts=jnp.asarray([1.0, 3.0, 0.5, 7.0]),
         kind=likelihood.kind,
         rows=30,
     )
@@ -65,7 +64,7 @@ def test_it_is_the_base_and_a_weighted_sum_over_targets(case: str) -> None:
         given = plain.distribution(theta, prior.x[i : i + 1])
         for j in range(prior.y.shape[1]):
             each = given.log_prob(prior.y[i : i + 1, j])
-            expected += float(prior.weights[i] * prior.shares[i, j] * each.sum())
+            expected += float(prior.counts[i] * prior.shares[i, j] * each.sum())
     assert float(target.log_prior(theta)) == pytest.approx(expected, rel=1e-4)
     assert np.isfinite(jax.grad(target.log_prior)(theta)).all()
 

@@ -156,8 +156,8 @@ def test_what_needs_rows_or_a_net_is_refused():
     posterior = fit(po.MAP(steps=1))
     with pytest.raises(TypeError, match=r"predict: .* posterior\.replicate\(\*args, draws="):
         posterior.predict(Y)
-    with pytest.raises(AttributeError, match="x_shape: the model is a NumPyro program"):
-        _ = posterior.target.x_shape
+    with pytest.raises(AttributeError, match="inputs: the model is a NumPyro program"):
+        _ = posterior.target.inputs
     with pytest.raises(TypeError, match=r"numpyro\.infer\.Predictive"):
         po.prior_predictive(po.Model.from_numpyro(normal), Y)
     with pytest.raises(TypeError, match="program: expected a function"):

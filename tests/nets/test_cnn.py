@@ -10,6 +10,7 @@ import pytest
 import posterity as po
 from nets.images import conv, pool, random_params
 from oracles import z_limit
+from posterity.nets.parts import max_pool
 
 
 def forward(net, params, x):
@@ -43,6 +44,12 @@ def test_the_net_is_the_loop_over_pixels(net):
     found = net.apply(params, jnp.asarray(x))
     assert found.shape == (3, net.out_size)
     np.testing.assert_allclose(found, forward(net, params, x), rtol=2e-4, atol=2e-4)
+
+
+def test_half_windows_at_the_border_see_nothing_but_the_image():
+    """Not the zeros of a border, which would be the largest of negative numbers."""
+    pooled = max_pool(-jnp.ones((1, 3, 5, 2)), 2)
+    np.testing.assert_array_equal(pooled, -np.ones((1, 2, 3, 2)))
 
 
 def test_a_missing_channel_axis_is_one_channel():
@@ -100,7 +107,7 @@ def test_a_fit_learns_a_class_that_only_place_tells_and_comes_back_from_its_file
         po.likelihoods.Categorical(2),
     )
     posterior = po.fit(model, (x, y), po.MAP(steps=200), progress=False)
-    assert po.metrics.accuracy(posterior.predict(x), y) == 1
+    assert po.metrics.accuracy(y, posterior.predict(x)) == 1
     loaded = po.load(posterior.save(tmp_path / "bars"))
     assert repr(loaded.target.net) == repr(model.net)
     np.testing.assert_array_equal(loaded.predict(x).probs, posterior.predict(x).probs)

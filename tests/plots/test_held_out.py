@@ -68,7 +68,7 @@ def test_two_classes_and_colour_images():
     colour = RNG.random((12, 5, 6, 3))
     grid = rows(po.plots.held_out(BINARY, colour, LABELS % 2, 2))
     bars = [bar.get_height() for bar in grid[1, 2].patches[:2]]
-    np.testing.assert_allclose(bars, [1 - BINARY.probs[1], BINARY.probs[1]], rtol=1e-5)
+    np.testing.assert_allclose(bars, BINARY.probs[1], rtol=1e-5)
     assert grid[1, 0].images[0].get_array().shape == (5, 6, 3)
 
 

@@ -78,7 +78,7 @@ def test_entropies_are_scipys_and_split_exactly(name):
     posterior, mean, _ = CASES[name]
     p = np.stack([1 - mean, mean], -1) if name == "bernoulli" else mean
     pred = posterior.predict(X)
-    np.testing.assert_allclose(pred.probs, mean.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(pred.probs, p.mean(0), rtol=1e-5)
     np.testing.assert_allclose(pred.entropy, stats.entropy(p.mean(0), axis=-1), rtol=1e-5)
     expected = stats.entropy(p, axis=-1).mean(0)
     np.testing.assert_allclose(pred.expected_entropy, expected, rtol=1e-5)

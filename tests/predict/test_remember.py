@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -14,6 +15,7 @@ import posterity as po
 from handmade import draws_of, gaussian_of, linear, posterior_of
 from oracles import Conjugate, conjugate
 from posterity.distributions.prior_of_predictions import Remembered
+from posterity.model.net_target import Target
 from posterity.predict import remember
 from posterity.predict.remember import rows_known
 from posterity.storage.file import PosteriorFileError
@@ -73,8 +75,8 @@ def test_nothing_is_remembered_where_nothing_is_known() -> None:
     x = np.array([[0.0], [0.1], [1.0], [10.0]])
     prior = remembered_of(posterior, x)
     expected = np.minimum(10 / 4, 0.01 / (0.25 * x[1:, 0] ** 2))
-    np.testing.assert_allclose(prior.weights[1:], expected, rtol=0.2)  # 1,000 draws: 5 %
-    assert prior.weights[0] == 10 / 4
+    np.testing.assert_allclose(prior.counts[1:], expected, rtol=0.2)  # 1,000 draws: 5 %
+    assert prior.counts[0] == 10 / 4
     np.testing.assert_allclose(prior.y[2], [1.9, 2.1], atol=0.1)
 
 
@@ -110,10 +112,53 @@ def test_rows_add_up_and_the_first_prior_stays() -> None:
 
 
 def test_rows_of_a_tempered_posterior_count_more() -> None:
-    half = po.ADVI(family="full-rank", steps=300, temperature=0.5)
+    half = po.ADVI(family="full-rank", steps=300, kl_weight=0.5)
     for method, most in ((FIRST, 4), (half, 8)):  # 20 rows, 5 inputs
         posterior = po.fit(NOISY, DATA, method, progress=False)
-        assert remembered_of(posterior, X[::4]).weights.max() == most
+        assert remembered_of(posterior, X[::4]).counts.max() == most
+
+
+def intercept(**weights: float) -> po.Posterior:
+    """The exact posterior of a mean known to be near 0 from 12 zeros, by θ ~ N(0, 2²).
+
+    With κ and T it is [p₀ L^(1/κ)]^(1/T), of precision (1/4 + 12 / (0.5² κ)) / T.
+    """
+    net = po.nets.MLP(1, [], 1, use_bias=False)
+    model = po.Model(net, po.priors.Normal(0, 2), po.likelihoods.Normal(0.5))
+    target = Target.build(model, (1,), (), 12, **weights)
+    precision = (1 / 4 + 12 / 0.25 / target.kl_weight) / target.temperature
+    made = posterior_of(model, gaussian_of([0.0], [precision**-0.5]))
+    return po.Posterior(target, made.distribution, made.history, made.settings, made.result)
+
+
+def precision_of(prior: Remembered) -> float:
+    model = po.Model(po.nets.MLP(1, [], 1, use_bias=False), prior, po.likelihoods.Normal(0.5))
+    target = Target.build(model, (1,), (), 1)
+    return float(-jax.hessian(target.log_prior)(jnp.zeros(1))[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("kl_weight", "temperature"), [(1, 1), (0.5, 1), (1, 0.25), (1, 3), (2, 3)]
+)
+def test_what_is_remembered_has_the_precision_of_the_tempered_posterior(
+    kl_weight: float, temperature: float
+) -> None:
+    posterior = intercept(kl_weight=kl_weight, temperature=temperature)
+    expected = (1 / 4 + 12 / 0.25 / kl_weight) / temperature
+    prior = remembered_of(posterior, np.ones((3, 1)))
+    assert precision_of(prior) == pytest.approx(expected, rel=1e-5)
+    # Remembered again, after 12 more rows at the same weights.
+    twice = (expected + 12 / 0.25 / kl_weight) / temperature
+    model = po.Model(posterior.target.net, prior, posterior.target.likelihood)
+    target = Target.build(model, (1,), (), 12, kl_weight, temperature)
+    q = gaussian_of([0.0], [twice**-0.5])
+    after = po.Posterior(target, q, posterior.history, posterior.settings, posterior.result)
+    assert precision_of(remembered_of(after, np.ones((3, 1)))) == pytest.approx(twice, rel=1e-5)
+
+
+def test_a_posterior_at_temperature_zero_is_nothing_to_remember() -> None:
+    with pytest.raises(ValueError, match="drawn at temperature 0"):
+        remembered_of(intercept(temperature=0.0), np.ones((3, 1)))
 
 
 def test_it_is_saved_to_the_last_bit(tmp_path) -> None:
@@ -132,7 +177,7 @@ def test_a_file_of_negative_rows_is_refused(tmp_path) -> None:
     first = po.fit(NOISY, DATA, FIRST, progress=False)
     target = first.target
     prior = remembered_of(first, X)
-    wrong = dataclasses.replace(prior, weights=-prior.weights)
+    wrong = dataclasses.replace(prior, counts=-prior.counts)
     model = po.Model(target.net, wrong, target.likelihood)
     updated = po.fit(model, DATA, po.MAP(steps=2), progress=False)
     with pytest.raises(PosteriorFileError, match="what its prior remembers makes no sense"):
@@ -205,7 +250,7 @@ def test_a_net_learns_a_gap_and_does_not_forget_its_sides(method: Any, seed: int
     second = first.update(gap, remember=sides[0][::12], seed=seed, progress=False)
 
     def rmse(posterior: po.Posterior, rows: Any) -> float:
-        return float(po.metrics.rmse(posterior.predict(rows[0]), rows[1]))
+        return float(po.metrics.rmse(rows[1], posterior.predict(rows[0])))
 
     assert rmse(second, sides) < 1.1 * rmse(first, sides)
     assert rmse(second, gap) < 0.5 * rmse(first, gap)

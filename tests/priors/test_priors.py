@@ -19,7 +19,7 @@ SHAPES = {
 
 
 def scales(prior: Prior) -> dict[str, float]:
-    return {path: float(given.scale) for path, given in prior.attach(SHAPES).items()}
+    return {path: float(given.scale) for path, given in prior.latents(SHAPES).items()}
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_first_matching_pattern_gives_the_prior(rules, expected):
 
 def test_a_star_crosses_dots_and_case_counts():
     normal = dist.Normal(0.0, 1.0)
-    assert set(by_path({"l*s": normal}).attach({"l.a.b.s": ()})) == {"l.a.b.s"}
+    assert set(by_path({"l*s": normal}).latents({"l.a.b.s": ()})) == {"l.a.b.s"}
     with pytest.raises(ValueError, match="matches no parameter"):
-        by_path({"Layers.*": normal}).attach({"layers.0": ()})
+        by_path({"Layers.*": normal}).latents({"layers.0": ()})
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_star_crosses_dots_and_case_counts():
 def test_patterns_that_do_not_fit_are_refused_and_the_paths_listed(rules, message, named):
     prior = by_path({pattern: dist.Normal(0.0, 1.0) for pattern in rules})
     with pytest.raises(ValueError) as caught:
-        prior.attach(SHAPES)
+        prior.latents(SHAPES)
     text = str(caught.value)
     assert text.startswith("prior:")
     assert message in text
@@ -68,13 +68,13 @@ def test_patterns_that_do_not_fit_are_refused_and_the_paths_listed(rules, messag
 
 def test_a_parameter_with_a_prior_is_not_listed_as_missing():
     with pytest.raises(ValueError) as caught:
-        by_path({"*.bias": dist.Normal(0.0, 1.0)}).attach(SHAPES)
+        by_path({"*.bias": dist.Normal(0.0, 1.0)}).latents(SHAPES)
     assert "bias" not in str(caught.value)
 
 
 def test_long_lists_of_paths_are_cut():
     with pytest.raises(ValueError, match="and 5 more"):
-        Prior(()).attach({f"w{i}": () for i in range(25)})
+        Prior(()).latents({f"w{i}": () for i in range(25)})
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_fitted_prior_scores_a_parameter_of_the_shape(given, shape):
 )
 def test_a_prior_of_another_shape_is_refused_with_both_shapes_and_the_path(given, shape, words):
     with pytest.raises(ValueError) as caught:
-        Prior((("*", given),)).attach({"layers.0.weight": shape})
+        Prior((("*", given),)).latents({"layers.0.weight": shape})
     text = str(caught.value)
     assert words in text
     assert str(shape) in text
@@ -143,7 +143,7 @@ def test_every_spelling_of_one_prior_is_the_same():
         {"*": dist.Normal(0.5, 2.0)},
     ]
     for given in spellings:
-        for distribution in as_prior(given).attach(SHAPES).values():
+        for distribution in as_prior(given).latents(SHAPES).values():
             assert (float(distribution.loc), float(distribution.scale)) == (0.5, 2.0)
 
 
@@ -153,10 +153,10 @@ def test_a_prior_of_several_rules_is_no_rule_of_another():
         by_path({"*": several})
 
 
-@pytest.mark.parametrize("sd", [0, -1, float("nan"), float("inf")])
-def test_normal_refuses_a_bad_sd(sd):
-    with pytest.raises(ValueError, match="sd must be positive and finite"):
-        po.priors.Normal(0, sd)
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
+def test_normal_refuses_a_bad_scale(scale):
+    with pytest.raises(ValueError, match="scale must be positive and finite"):
+        po.priors.Normal(0, scale)
 
 
 @pytest.mark.parametrize("loc", [float("nan"), float("inf"), -float("inf")])

@@ -111,7 +111,7 @@ def test_an_interrupted_run_keeps_its_draws_and_the_file(
     press(12)
     posterior = fit(po.NUTS(chains=3, warmup=20, draws=200_000), spool=tmp_path)
     assert posterior.result.code is Code.INTERRUPTED
-    count = posterior.settings["steps_made"] - 20
+    count = posterior.facts["steps_made"] - 20
     assert posterior.distribution.shape == (3, count, 3)
     assert (np.asarray(posterior.distribution.theta) != 0).all()
     np.testing.assert_array_equal(

@@ -59,8 +59,8 @@ def test_a_method_reports_what_it_was_and_what_it_did():
     settings = posterior.settings
     assert settings["method"] == "MAP"
     assert (settings["steps"], settings["batch_size"], settings["seed"]) == (40, 6, 11)
-    assert settings["steps_made"] == 40
-    assert settings["seconds"] > 0
+    assert posterior.facts["steps_made"] == 40
+    assert posterior.facts["seconds"] > 0
     assert posterior.result.code is Code.COMPLETED
     assert posterior.history.log_joint.shape == (40,)
     assert posterior.target.rows == 20
@@ -70,7 +70,7 @@ def test_draws_and_history_of_a_sampler_leave_the_warmup_out():
     posterior = fit(po.SGLD(draws=6, step_size=1e-4, warmup=5, thin=3, chains=2))
     assert posterior.distribution.theta.shape == (2, 6, 10)
     assert posterior.history.log_joint.shape == (2, 18)
-    assert posterior.settings["steps_made"] == 5 + 18
+    assert posterior.facts["steps_made"] == 5 + 18
 
 
 @pytest.mark.parametrize("name", ["advi-batch", "sgld", "nuts"])
@@ -123,7 +123,7 @@ def not_finite(posterior):
 def test_a_rare_draw_that_is_not_finite_is_taken_back_and_counted(batch_size):
     # The posterior is N(0, 0.354²) or so: one draw of q in twenty lies beyond 0.6.
     posterior = fit(
-        po.ADVI(steps=2_000, stop=False, starts=1, batch_size=batch_size, init_sd=0.3),
+        po.ADVI(steps=2_000, stop=False, starts=1, batch_size=batch_size, init_scale=0.3),
         cliff(0.6),
         regression(0.0),
     )
@@ -165,7 +165,7 @@ def test_a_run_beyond_help_says_so():
     alone = po.Model((init, apply), po.priors.Normal(), po.likelihoods.Normal(1.0))
     posterior = fit(po.MAP(steps=5_000), alone, regression(1.15))
     assert posterior.result.code is Code.FAILED
-    assert posterior.settings["steps_made"] < 5_000
+    assert posterior.facts["steps_made"] < 5_000
     assert not_finite(posterior) >= 60
     np.testing.assert_array_equal(moments(posterior), 0.0)
 
@@ -269,7 +269,7 @@ def test_a_look_every_so_many_steps_changes_nothing(method) -> None:
 
     def look(posterior: po.Posterior) -> None:
         assert np.isfinite(posterior.predict(x, draws=5).mean).all()
-        seen.append(posterior.settings["steps_made"])
+        seen.append(posterior.facts["steps_made"])
 
     data = (x, x[:, 0])
     watched = po.fit(model, data, method, progress=False, every=40, call=look)
@@ -285,7 +285,7 @@ def test_a_true_answer_ends_the_run() -> None:
     posterior = po.fit(
         model, (x, x[:, 0]), method, progress=False, every=50, call=lambda so_far: True
     )
-    assert posterior.settings["steps_made"] == 50
+    assert posterior.facts["steps_made"] == 50
     assert posterior.result.code is Code.INTERRUPTED
     with pytest.raises(ValueError, match="go together"):
         po.fit(model, (x, x[:, 0]), method, progress=False, every=50)

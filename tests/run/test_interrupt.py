@@ -41,7 +41,7 @@ def test_the_first_ctrl_c_returns_what_was_fitted(press, name):
     others = METHODS[name].chains - 1 if METHODS[name].apart else 0
     assert 2 <= len(calls) <= 2 + others
     assert posterior.result.code is Code.INTERRUPTED
-    made = posterior.settings["steps_made"]
+    made = posterior.facts["steps_made"]
     assert made == calls[-1] if not others else made <= calls[-1]
     assert made < METHODS[name].total_steps
     assert f"{made:,} steps" in posterior.result.message

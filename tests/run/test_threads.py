@@ -64,7 +64,7 @@ def test_looks_change_no_bit_and_see_all_chains_at_the_same_step() -> None:
 
     def look(posterior: po.Posterior) -> None:
         draws = theta(posterior).copy()
-        seen.append((posterior.settings["steps_made"], draws, posterior.history.energy.shape[1]))
+        seen.append((posterior.facts["steps_made"], draws, posterior.history.energy.shape[1]))
 
     whole = fit(every=80, call=look)
     np.testing.assert_array_equal(theta(whole), theta(fit()))
@@ -80,8 +80,8 @@ def test_looks_change_no_bit_and_see_all_chains_at_the_same_step() -> None:
 
 def test_a_look_can_end_the_run() -> None:
     whole = fit()
-    told = fit(every=200, call=lambda posterior: posterior.settings["steps_made"] >= 200)
-    assert told.settings["steps_made"] == 200
+    told = fit(every=200, call=lambda posterior: posterior.facts["steps_made"] >= 200)
+    assert told.facts["steps_made"] == 200
     np.testing.assert_array_equal(theta(told), theta(whole)[:, :50])
 
 
@@ -94,7 +94,7 @@ def test_an_interrupted_run_keeps_what_all_chains_have_finished(
     kept = theta(posterior)
     assert posterior.result.code is Code.INTERRUPTED
     assert kept.shape[0] == 3
-    assert kept.shape[1] == posterior.settings["steps_made"] - 20 > 0
+    assert kept.shape[1] == posterior.facts["steps_made"] - 20 > 0
     assert posterior.history.energy.shape == kept.shape[:2]
     assert np.isfinite(kept).all()
     monkeypatch.setattr(Watcher, "update", lambda *args: None)

@@ -141,7 +141,7 @@ def test_every_activation_comes_back(tmp_path, activation):
 
 METHODS = [
     po.MAP(steps=5),
-    po.ADVI(steps=80, batch_size=5, temperature=0.5),
+    po.ADVI(steps=80, batch_size=5, kl_weight=0.5),
     po.SGLD(draws=6, step_size=1e-3, chains=2, thin=2),
     po.NUTS(chains=2, warmup=10, draws=5),
 ]
@@ -159,7 +159,7 @@ def test_what_a_fit_returns_comes_back_whole(tmp_path, method):
 
 def test_the_bound_of_a_tempered_posterior_is_the_same_from_its_file(tmp_path):
     data = X, X[:, 0]
-    method = po.ADVI(steps=80, temperature=0.5)
+    method = po.ADVI(steps=80, kl_weight=0.5)
     posterior = po.fit(linear(po.likelihoods.Normal(0.5)), data, method, progress=False)
     loaded = po.load(posterior.save(tmp_path / "half"))
     assert po.elbo(loaded, data, draws=100).value == po.elbo(posterior, data, draws=100).value

@@ -75,7 +75,7 @@ def test_so_do_files_in_double_precision(name: str) -> None:
 @pytest.mark.parametrize("name", ["nuts", "map", "joint-mixture", "cnn"])
 def test_it_predicts_what_it_predicted(name: str) -> None:
     posterior = po.load(FOLDER / f"{name}-32.safetensors", **given(name))
-    found = posterior.predict(MAKE.rows(posterior), draws=5).mean
+    found = posterior.predict(MAKE.rows(posterior.target.inputs.shape), draws=5).mean
     np.testing.assert_allclose(found, expected(name, "32")["mean"], rtol=1e-5, atol=1e-6)
 
 

@@ -23,7 +23,7 @@ def main() -> None:
         net = po.nets.MLP(1, [20, 20], 1, activation=jax.nn.relu)
         prior = po.priors.Normal(po.learned(0.0), 1.0)
         model = po.Model(net, prior, po.likelihoods.Normal(scale=1.0))
-        method = po.ADVI(steps=args.steps, optimizer=optax.adam(0.03), init_sd=0.7, stop=False)
+        method = po.ADVI(steps=args.steps, optimizer=optax.adam(0.03), init_scale=0.7, stop=False)
         return po.fit(model, (data.x_train, data.y_train), method, seed=seed, progress=False)
 
     def predict(posterior: po.Posterior) -> np.ndarray:

@@ -40,13 +40,13 @@ def moons(out: Path, steps: int, seed: int, *, quiet: bool, progress: bool) -> d
     posterior = fit(model, data, method, seed=seed, progress=None if progress else False)
     for warning in posterior.result.warnings:
         warn(warning)
-    scores = metrics.score(posterior.predict(x_test), y_test)
+    scores = metrics.score(y_test, posterior.predict(x_test))
     bound = elbo(posterior, data)
     answer: dict[str, Any] = {
         "result": posterior.result.to_json(),
         "test": scores,
         "elbo": {"value": bound.value, "error": bound.error},
-        "fit_seconds": posterior.settings["seconds"],
+        "fit_seconds": posterior.facts["seconds"],
         "posterior": str(posterior.save(out / "posterior.safetensors")),
     }
     answer["report"] = str(

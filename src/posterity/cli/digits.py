@@ -73,10 +73,10 @@ def digits(
     pred = posterior.predict(x_test, draws=DRAWS)
     answer = {
         "result": posterior.result.to_json(),
-        "test": metrics.score(pred, y_test),
+        "test": metrics.score(y_test, pred),
         "looks": looks,
         "refusal": refusal(posterior, pred, x_test, seed),
-        "fit_seconds": posterior.settings["seconds"],
+        "fit_seconds": posterior.facts["seconds"],
         "posterior": str(posterior.save(out / "posterior.safetensors")),
     }
     _plot(looks, out)
@@ -89,14 +89,14 @@ def _look(posterior: Posterior, x: np.ndarray, y: np.ndarray, out: Path) -> dict
     """Held-out nats, and pictures of weights and predictions, of a fit under way."""
     x, y = x[:LOOKED_AT], y[:LOOKED_AT]
     pred = posterior.predict(x, draws=DRAWS)
-    step = posterior.settings["steps_made"]
+    step = posterior.facts["steps_made"]
     plots.layers(posterior).savefig(out / f"step-{step:05d}-weights.png", dpi=100)
     figure = plots.held_out(pred, x, y, 8)
     figure.savefig(out / f"step-{step:05d}-predictions.png", dpi=80)
     return {
         "steps": step,
-        "nats": metrics.nll(pred, y),
-        "accuracy": metrics.accuracy(pred, y),
+        "nats": metrics.nll(y, pred),
+        "accuracy": metrics.accuracy(y, pred),
     }
 
 

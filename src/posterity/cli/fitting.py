@@ -78,7 +78,7 @@ def fit_table(settings: Settings, out: Path, *, quiet: bool, progress: bool) -> 
         "task": job.preprocessing.task,
         "result": posterior.result.to_json(),
         "test": {} if job.test is None else _scores(posterior, job.preprocessing, job.test),
-        "seconds": posterior.settings["seconds"],
+        "seconds": posterior.facts["seconds"],
         "out": str(out),
     }
     summary = {
@@ -86,6 +86,7 @@ def fit_table(settings: Settings, out: Path, *, quiet: bool, progress: bool) -> 
         "posterity": __version__,
         "settings": _plain(settings),
         "inference": posterior.settings,
+        "found": posterior.facts,
         "rows": {"train": len(job.train[0]), "test": 0 if job.test is None else len(job.test[0])},
         "notes": job.notes,
     }
@@ -247,7 +248,7 @@ def _scores(posterior: Posterior, preprocessing: Preprocessing, rows: Rows) -> d
     x, y = rows
     output = preprocessing.output
     pred = in_units(posterior.predict(x), output)
-    return metrics.score(pred, y if output is None else output.inverse(y))
+    return metrics.score(y if output is None else output.inverse(y), pred)
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

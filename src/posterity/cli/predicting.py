@@ -62,8 +62,7 @@ def tabulate(pred: Predictive, preprocessing: Preprocessing, interval: float) ->
 def _classes(pred: Predictive, preprocessing: Preprocessing, interval: float) -> Columns:
     lower, upper = pred.interval(interval)
     probs = pred.probs
-    if probs.ndim == 1:
-        probs = np.stack([1 - probs, probs], axis=1)
+    if lower.ndim == 1:  # of two classes, that of P(y = 1)
         lower, upper = np.stack([1 - upper, lower], 1), np.stack([1 - lower, upper], 1)
     rows = np.arange(len(probs))
     label = pred.label

@@ -39,7 +39,6 @@ def quick_jit(function: Callable, options: dict[str, Any] = ONCE, **settings: An
                 raise
             return plain(*args, **kwargs)
 
-    call.lower = quick.lower  # type: ignore[attr-defined]
     return call
 
 

@@ -26,14 +26,36 @@ def once_of(at: jax.Array, size: int) -> jax.Array | None:
 def quick_key(key: jax.Array) -> jax.Array:
     """A key of JAX's `rbg` generator, whose numbers cost little where they are few.
 
-    Under `vmap` over keys, rbg draws from the first key only: it is safe here because a variational
-    fit has one chain, and its draws are one call's rows. The numbers differ between platforms.
+    Under `vmap` over keys, rbg draws from the first key only: draw with `by_key`. The numbers
+    differ between platforms.
 
     >>> bool(jax.random.normal(quick_key(jax.random.key(0)), (3,)).std() > 0)
     True
     """
     data = jax.random.key_data(key)
     return jax.random.wrap_key_data(jnp.concatenate([data, data]), impl="rbg")
+
+
+def by_key(draw: Callable[[jax.Array], jax.Array], key: jax.Array) -> jax.Array:
+    """`draw` with the quick key of `key`; under `vmap` with that of every key, one after the other.
+
+    A chain so has the same noise whichever others run beside it.
+
+    >>> keys = jax.random.split(jax.random.key(0))
+    >>> two = jax.vmap(lambda key: by_key(lambda quick: jax.random.normal(quick), key))(keys)
+    >>> bool(two[0] == two[1])
+    False
+    """
+
+    @jax.custom_batching.custom_vmap
+    def drawn(data: jax.Array) -> jax.Array:
+        return draw(quick_key(jax.random.wrap_key_data(data)))
+
+    @drawn.def_vmap
+    def _(size: int, batched: list[bool], data: jax.Array) -> tuple[jax.Array, bool]:
+        return jax.lax.map(drawn, data), True
+
+    return drawn(jax.random.key_data(key))
 
 
 def normals(key: jax.Array, shape: tuple[int, ...], dtype: Any, once: Any) -> jax.Array:
@@ -43,7 +65,7 @@ def normals(key: jax.Array, shape: tuple[int, ...], dtype: Any, once: Any) -> ja
         key: of the step. shape, dtype: of the noise. once: of `once_of`.
     """
     if once is None:
-        return jax.random.normal(quick_key(key), shape, dtype)
+        return by_key(lambda quick: jax.random.normal(quick, shape, dtype), key)
     key = jax.random.fold_in(key, 0)  # a key that others are folded from is not drawn from
     return held(lambda key: normal(key, shape, dtype), once, key)
 
@@ -51,7 +73,7 @@ def normals(key: jax.Array, shape: tuple[int, ...], dtype: Any, once: Any) -> ja
 def words(key: jax.Array, shape: tuple[int, ...], once: Any) -> jax.Array:
     """Random words of 32 bits, likewise."""
     if once is None:
-        return jax.random.bits(quick_key(key), shape, jnp.uint32)
+        return by_key(lambda quick: jax.random.bits(quick, shape, jnp.uint32), key)
     return held(lambda key: random_bits(key, shape), once, key)
 
 

@@ -10,27 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.dtypes import float_dtype, largest_magnitude
+from posterity.inputs import Given, InputSpec, as_finite, as_numbers, read
 from posterity.likelihoods.likelihood import AbstractLikelihood
+from posterity.model.arguments import Order
 from posterity.model.net_target import Batch
 
-REAL_KINDS = "fiub"
 ROWS_AHEAD = 8_192  # permuted at a time: short passes would break the compiled loop up
-
-
-class Order(NamedTuple):
-    """Where a run is in its data; all that is needed to go on from there.
-
-    Attributes:
-        epoch: the number of the first pass over the data that `rows` holds.
-        offset: how many of `rows` have been used.
-        rows: the row numbers of the passes ahead, one permutation after the other; empty for full
-            batches.
-    """
-
-    epoch: jax.Array
-    offset: jax.Array
-    rows: jax.Array
 
 
 class Batches(eqx.Module):
@@ -41,7 +26,8 @@ class Batches(eqx.Module):
     exactly B rows (one may end a pass and begin the next), and N/B is always the right scale.
 
     Args:
-        x: inputs (N, ...), or their transpose where `columns`. y: targets (N,) or (N, targets).
+        x: inputs: an array (N, ...), or a tuple or dictionary of them; one array's transpose
+            where `columns`. y: targets (N,) or (N, targets).
         batch_size: B, or None for all rows.
         columns: whether `x` is stored column by column, for nets that compute features first: the
             net's own transpose then costs nothing, which is a tenth of a small net's step.
@@ -50,7 +36,7 @@ class Batches(eqx.Module):
             N rows so drawn.
     """
 
-    x: jax.Array
+    x: Any
     y: jax.Array
     batch_size: int | None = eqx.field(static=True)
     columns: bool = eqx.field(static=True, default=False)
@@ -65,6 +51,16 @@ class Batches(eqx.Module):
     def full(self) -> Batch:
         """All rows as one batch."""
         return Batch(self.x.T if self.columns else self.x, self.y)
+
+    def some(self, count: int) -> Any:
+        """Inputs of up to `count` evenly spaced rows, on the host."""
+        rows = np.linspace(0, self.rows - 1, min(count, self.rows)).astype(int)
+
+        def taken(leaf: jax.Array) -> np.ndarray:
+            array = np.asarray(leaf)  # by NumPy: nothing is compiled
+            return (array.T if self.columns else array)[rows]
+
+        return jax.tree.map(taken, self.x)
 
     @property
     def _passes(self) -> int:
@@ -91,8 +87,8 @@ class Batches(eqx.Module):
         start = order.offset + index * self.batch_size
         rows = jax.lax.dynamic_slice(order.rows, (start,), (self.batch_size,))
         # Permutations are in bounds; checking that again would cost more than the copy.
-        x, y = (a.at[rows].get(mode="promise_in_bounds") for a in (self.x, self.y))
-        return Batch(x, y)
+        take = lambda a: a.at[rows].get(mode="promise_in_bounds")
+        return Batch(*jax.tree.map(take, (self.x, self.y)))
 
     def advance(self, key: jax.Array, order: Order, steps: jax.Array) -> Order:
         """The order after `steps` ≤ `left(order)` batches, with new permutations where needed."""
@@ -137,6 +133,75 @@ def permutation(key: jax.Array, n: int) -> jax.Array:
     return order.astype(jnp.int32)
 
 
+class Pair(NamedTuple):
+    """Data ``(x, y)`` whose rows have been counted and whose targets have been checked.
+
+    Attributes:
+        x: inputs as they were given. y: targets in the likelihood's dtype.
+    """
+
+    x: Given
+    y: np.ndarray
+
+    def batches(
+        self,
+        batch_size: int | None,
+        inputs: InputSpec | None = None,
+        *,
+        features_first: bool = False,
+        replacement: bool = False,
+    ) -> Batches:
+        """The data where the compiled loop can use them.
+
+        Args:
+            batch_size, features_first, replacement: as `as_batches`.
+            inputs: the types of x; None for floats.
+
+        Raises:
+            ValueError: NaN or infinite inputs, or a batch size out of range.
+        """
+        x, rows = self.x.converted(inputs), self.x.rows
+        if batch_size is not None:
+            if not isinstance(batch_size, (int, np.integer)) or not 1 <= batch_size <= rows:
+                raise ValueError(
+                    f"batch_size: must be a whole number from 1 to the {rows} rows of the data, "
+                    f"not {batch_size!r}; leave it out to use all rows in every step."
+                )
+            all_rows = batch_size == rows and not replacement
+            batch_size = None if all_rows else int(batch_size)
+        one = isinstance(x, np.ndarray) and x.ndim == 2
+        columns = features_first and batch_size is None and one
+        x = np.ascontiguousarray(x.T) if columns else x
+        # jnp.asarray would compile a copy first.
+        x, y = jax.device_put((x, self.y), may_alias=False)
+        return Batches(x, y, batch_size, columns, replacement)
+
+
+def as_pair(data: Any, likelihood: AbstractLikelihood, inputs: InputSpec | None = None) -> Pair:
+    """Data as inputs and targets of the same rows.
+
+    Args:
+        data, likelihood: as `as_batches`. inputs: what a model was fitted to, if it was.
+
+    Raises:
+        TypeError, ValueError: as `as_batches`, but for values of x that are not finite.
+    """
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise TypeError(
+            f"data: expected a pair (x, y) of arrays, got {type(data).__name__}"
+            + (f" of length {len(data)}." if isinstance(data, (tuple, list)) else ".")
+        )
+    x = read(data[0])
+    x = x if inputs is None else x.matched(inputs)
+    y = as_targets(data[1], likelihood)
+    if x.rows != y.shape[0]:
+        raise ValueError(
+            f"data: x has {x.rows} rows and y has {y.shape[0]}; the first row without a "
+            f"partner is {min(x.rows, y.shape[0])}. They must describe the same rows."
+        )
+    return Pair(x, y)
+
+
 def as_batches(
     data: Any,
     likelihood: AbstractLikelihood,
@@ -144,15 +209,17 @@ def as_batches(
     *,
     features_first: bool = False,
     replacement: bool = False,
+    inputs: InputSpec | None = None,
 ) -> Batches:
     """Check data once and put it where the compiled loop can use it.
 
     Args:
-        data: a pair ``(x, y)`` of NumPy, JAX or pandas arrays; x (N, ...), y (N,) or (N, targets).
+        data: a pair ``(x, y)``; x as `posterity.inputs.read` takes it; y (N,) or (N, targets).
         likelihood: says which targets are possible.
         batch_size: rows per step, 1 … N; None for all.
         features_first: whether the net begins by transposing the rows.
         replacement: whether batches are drawn with replacement.
+        inputs: the description of x that a model was fitted to; None for floats of any shape.
 
     Raises:
         TypeError: `data` is no pair, or an array holds no numbers.
@@ -160,49 +227,8 @@ def as_batches(
             likelihood's support, or a batch size out of range. The message names the argument,
             the first bad index and the remedy.
     """
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise TypeError(
-            f"data: expected a pair (x, y) of arrays, got {type(data).__name__}"
-            + (f" of length {len(data)}." if isinstance(data, (tuple, list)) else ".")
-        )
-    x = as_inputs(data[0])
-    y = as_targets(data[1], likelihood)
-    if x.shape[0] != y.shape[0]:
-        raise ValueError(
-            f"data: x has {x.shape[0]} rows and y has {y.shape[0]}; the first row without a "
-            f"partner is {min(x.shape[0], y.shape[0])}. They must describe the same rows."
-        )
-    if batch_size is not None:
-        if not isinstance(batch_size, (int, np.integer)) or not 1 <= batch_size <= x.shape[0]:
-            raise ValueError(
-                f"batch_size: must be a whole number from 1 to the {x.shape[0]} rows of the data, "
-                f"not {batch_size!r}; leave it out to use all rows in every step."
-            )
-        all_rows = batch_size == x.shape[0] and not replacement
-        batch_size = None if all_rows else int(batch_size)
-    columns = features_first and batch_size is None and x.ndim == 2
-    x = np.ascontiguousarray(x.T) if columns else x
-    # jnp.asarray would compile a copy first.
-    x, y = jax.device_put((x, y), may_alias=False)
-    return Batches(x, y, batch_size, columns, replacement)
-
-
-def as_inputs(x: Any, name: str = "x") -> np.ndarray:
-    """Inputs as a finite array (rows, ...) in the library's precision.
-
-    Raises:
-        TypeError, ValueError: as `as_batches`.
-    """
-    array = as_numbers(x, name)
-    if array.ndim < 2:
-        raise ValueError(
-            f"{name}: expected rows of inputs, shape (rows, columns, ...), got "
-            f"shape {array.shape}. For one input column use {name}[:, None]; for one row use "
-            f"{name}[None]."
-        )
-    if 0 in array.shape:
-        raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")
-    return as_finite(array, name)
+    pair = as_pair(data, likelihood, inputs)
+    return pair.batches(batch_size, inputs, features_first=features_first, replacement=replacement)
 
 
 def as_targets(
@@ -217,7 +243,7 @@ def as_targets(
         TypeError, ValueError: as `as_batches`.
     """
     array = as_numbers(y, name)
-    classes = likelihood.kind == "classification"
+    classes = likelihood.classes > 0
     if array.ndim != 1 and (classes or array.ndim != 2):
         column = f" Use {name}[:, 0]." if array.ndim == 2 and array.shape[1] == 1 else ""
         onehot = f" For one-hot rows use {name}.argmax(1)." if classes and array.ndim == 2 else ""
@@ -233,57 +259,3 @@ def as_targets(
             "teaches nothing about the boundary: add rows of another class."
         )
     return array.astype(likelihood.target_dtype)
-
-
-def as_numbers(given: Any, name: str) -> np.ndarray:
-    """`given` as an array of real numbers, of any shape and values.
-
-    Raises:
-        TypeError, ValueError: it holds something else, or masked values.
-    """
-    if np.ma.isMaskedArray(given) and np.ma.getmaskarray(given).any():
-        where = ", ".join(map(str, np.argwhere(np.ma.getmaskarray(given))[0]))
-        raise ValueError(f"{name}[{where}] is masked: drop or impute missing values.")
-    try:
-        array = np.asarray(given)
-    except Exception as error:
-        raise TypeError(
-            f"{name}: it cannot be made an array ({error}); rows must have one length."
-        ) from error
-    if array.dtype.kind in REAL_KINDS:
-        return array
-    if array.dtype.kind in "OUS":
-        return _from_objects(array, name)
-    raise TypeError(
-        f"{name}: dtype {array.dtype} holds no real numbers; convert it with {name}.astype(float)."
-    )
-
-
-def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
-    """Objects that are all real numbers as floats; anything else is refused by index."""
-    for index, value in np.ndenumerate(array):
-        if not isinstance(value, (int, float, np.integer, np.floating, np.bool_)):
-            where = f"[{', '.join(map(str, index))}]" if index else ""
-            raise TypeError(
-                f"{name}{where} = {value!r} is not a number (dtype {array.dtype}). Encode "
-                "categories as numbers, and drop or impute missing values."
-            )
-    return array.astype(np.float64)
-
-
-def as_finite(array: np.ndarray, name: str) -> np.ndarray:
-    """`array` in the library's float type; NaN, infinity and what cannot be squared are refused."""
-    if array.dtype.kind != "f" or array.dtype.itemsize < 4:
-        array = array.astype(np.float64 if array.dtype.itemsize > 2 else np.float32)
-    limit = largest_magnitude()
-    # One pass and no temporary of the array's size where all is well.
-    if array.size and not (float(array.min()) >= -limit and float(array.max()) <= limit):
-        bad = ~(np.abs(array) <= np.float64(limit))
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        where, value = f"[{', '.join(map(str, first))}]" if first else "", array[first]
-        if np.isfinite(value):
-            what = f"is too large for {np.dtype(float_dtype()).name} arithmetic: standardise {name}"
-        else:
-            what = "is not finite: drop or impute such rows"
-        raise ValueError(f"{name}{where} = {value} {what}. ({bad.sum()} such values.)")
-    return array.astype(float_dtype(), copy=False)

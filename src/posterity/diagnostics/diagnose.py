@@ -7,12 +7,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from posterity.diagnostics import advice
 from posterity.diagnostics.convergence import Mixing, bfmi, mcse_mean, mixing
 from posterity.diagnostics.monitored import Quantities, watch
 from posterity.distributions.draws import AbstractDraws
+from posterity.inputs import row_count, take
 from posterity.model.target import AbstractTarget
 
 ROWS = 100  # training rows at which a fit compares predictions,
@@ -183,7 +185,7 @@ def diagnose(
     target: AbstractTarget,
     draws: AbstractDraws,
     fields: Mapping[str, np.ndarray],
-    x: np.ndarray | None,
+    x: Any,
     *,
     rows: np.ndarray | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -246,8 +248,10 @@ def diagnose_fit(
         return diagnose(target, draws, fields, None, settings=settings)
     stored = min(draws.stored, 4_000)
     most = int(np.clip(WORK / (stored * target.size), FEWEST_ROWS, ROWS))
-    rows = np.linspace(0, len(x) - 1, min(most, len(x))).astype(int)
-    return diagnose(target, draws, fields, np.asarray(x)[rows], rows=rows, settings=settings)
+    count = row_count(x)
+    rows = np.linspace(0, count - 1, min(most, count)).astype(int)
+    some = take(jax.tree.map(np.asarray, x), rows)
+    return diagnose(target, draws, fields, some, rows=rows, settings=settings)
 
 
 def _worst(quantities: Quantities, found: Mixing) -> Worst:

@@ -10,7 +10,8 @@ import numpy as np
 class History:
     """The figures of a run as arrays: `history.elbo`, `history.acceptance_rate`, …
 
-    Fields of single runs have shape (step,), fields of samplers (chain, step), warm-up left out.
+    Fields of samplers have shape (chain, step), warm-up left out; those of optimisers (step,) for
+    one chain and (chain, step) for several, of which a stretch stays that any chain has kept.
     ``list(history)`` names them.
     """
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.distributions.draws import AbstractDraws, Draws
-from posterity.likelihoods.classes import AbstractClassLikelihood
+from posterity.inputs import on_device, row_count
 from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
 from posterity.predict import stream
@@ -47,9 +47,7 @@ class Watched(NamedTuple):
     step: int
 
 
-def watch(
-    target: AbstractTarget, draws: Any, x: np.ndarray | None, rows: np.ndarray | None = None
-) -> Watched:
+def watch(target: AbstractTarget, draws: Any, x: Any, rows: np.ndarray | None = None) -> Watched:
     """What the chains of a target are judged by.
 
     Args:
@@ -85,30 +83,26 @@ def _quantities(labels: Callable[[], list[str]], values: np.ndarray | None) -> Q
     return None if values is None else Quantities(tuple(labels()), values)
 
 
-def _look(target: AbstractTarget, theta: np.ndarray, x: np.ndarray | None) -> tuple[Any, Any, Any]:
+def _look(target: AbstractTarget, theta: np.ndarray, x: Any) -> tuple[Any, Any, Any]:
     """Predictions, named numbers and weights of draws (n, D), each with the draws as first axis."""
     count, at = len(theta), _chosen_weights(target)
     means = None
     if x is not None:  # no other target than a net's has inputs
         means = stream.means(cast(Target, target), jnp.asarray(theta), x).reshape(count, -1)
     values = None
-    if names := _names(target):
+    if names := target.named:
         found = _values(target, jnp.asarray(theta), names)
         joined = np.concatenate([np.asarray(v, float).reshape(count, -1) for v in found], axis=1)
         values = joined[:, _even(joined.shape[1], MOST_NAMED)]
     return means, values, theta[:, at] if at.size else None
 
 
-def _names(target: AbstractTarget) -> tuple[str, ...]:
-    return (*target.paths[target.net_leaves :], *target.derived)
-
-
 def _prediction_labels(target: AbstractTarget, x: Any, rows: np.ndarray | None) -> list[str]:
     of_net = cast(Target, target)
     theta = jax.ShapeDtypeStruct((1, target.size), target.dtype)
-    shape = eqx.filter_eval_shape(stream._means, of_net, theta, jnp.asarray(x)).shape[1:]
-    numbers = range(len(x)) if rows is None else rows
-    part = "class" if isinstance(of_net.likelihood, AbstractClassLikelihood) else "output"
+    shape = eqx.filter_eval_shape(stream._means, of_net, theta, on_device(x)).shape[1:]
+    numbers = range(row_count(x)) if rows is None else rows
+    part = "class" if of_net.likelihood.classes else "output"
     return [
         f"row {numbers[row]}" + "".join(f", {part} {at}" for at in rest)
         for row, *rest in np.ndindex(shape)
@@ -116,7 +110,7 @@ def _prediction_labels(target: AbstractTarget, x: Any, rows: np.ndarray | None) 
 
 
 def _named_labels(target: AbstractTarget) -> list[str]:
-    names = _names(target)
+    names = target.named
     theta = jax.ShapeDtypeStruct((1, target.size), target.dtype)
     shapes = eqx.filter_eval_shape(_values, target, theta, names)
     labels = [label for n, v in zip(names, shapes) for label in _elements(n, v.shape[1:])]

@@ -24,7 +24,7 @@ def as_prior(
     """The prior that a distribution over the θ of a target becomes; see `Posterior.as_prior`."""
     unknowns = {UNKNOWN + name: unknown for name, unknown in target.likelihood.unknowns().items()}
     density = density_of(distribution, correlations)
-    return JointPrior(target.prior.rules, density, target.parameters, unknowns)
+    return JointPrior(target.prior.form, density, target.parameters, unknowns)
 
 
 def density_of(
@@ -52,12 +52,12 @@ def density_of(
 
 
 def refuse_point(distribution: AbstractDistribution) -> None:
-    """Refuse a single θ, which has no width.
+    """Refuse single θ, which have no width: one, or several modes without their surroundings.
 
     Raises:
-        ValueError: it is one.
+        ValueError: it is such.
     """
-    if distribution.stored == 1:
+    if distribution.point:
         raise ValueError(
             "as_prior: the method found a point, which does not say how sure it is. Fit with a "
             "method that finds a distribution, such as po.ADVI."

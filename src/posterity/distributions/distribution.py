@@ -1,7 +1,7 @@
 """Distributions over θ: what a method finds and a posterior holds."""
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -12,6 +12,7 @@ from posterity.dtypes import float_dtype
 
 Correlations = Literal["full", "low-rank", "none"]
 PUSHED = 10_000  # draws that stand for a density
+ASIDE = 2**31 - 1  # folded into a draw's key, far from the small numbers that others fold in
 
 
 class AbstractDistribution(eqx.Module):
@@ -35,6 +36,13 @@ class AbstractDistribution(eqx.Module):
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """θ (D,) of draw number `index`."""
 
+    def aside(self, key: jax.Array, index: jax.Array) -> Any:
+        """What makes a predictor beside θ of draw number `index`: by default a key.
+
+        Targets hand it to what draws anew, such as the weights of a group without data.
+        """
+        return aside_key(key, index)
+
     @abstractmethod
     def mean_and_sd(self) -> tuple[jax.Array, jax.Array]:
         """Mean and standard deviation of every element of θ."""
@@ -57,6 +65,11 @@ class AbstractDistribution(eqx.Module):
         return np.asarray(self.sample(jax.random.key(0), count))
 
     @property
+    def point(self) -> bool:
+        """Whether it is a single θ, or one for each of several modes, which have no width."""
+        return False
+
+    @property
     def in_file(self) -> bool:
         """Whether its draws are in a file, and are read when they are needed."""
         return False
@@ -64,6 +77,11 @@ class AbstractDistribution(eqx.Module):
     def as_normals(self, correlations: Correlations | None) -> "AbstractDensity | None":
         """Itself with as many correlations as are asked for, where it is made of normals."""
         return None
+
+
+def aside_key(key: jax.Array, index: jax.Array) -> jax.Array:
+    """The key of draw number `index` that θ itself is not drawn from."""
+    return jax.random.fold_in(jax.random.fold_in(key, index), ASIDE)
 
 
 class AbstractDensity(AbstractDistribution):

@@ -38,6 +38,11 @@ class AbstractDraws(AbstractDistribution):
         return self.shape[2]
 
     @property
+    def point(self) -> bool:
+        """Whether each chain has one draw."""
+        return self.shape[1] == 1
+
+    @property
     def stored(self) -> int:
         """Chains times draws."""
         return self.shape[0] * self.shape[1]

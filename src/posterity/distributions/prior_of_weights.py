@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
 from posterity.dtypes import float_dtype
-from posterity.layout import UNKNOWN, Block, Parameter
-from posterity.priors.prior import Prior, Shapes
+from posterity.layout import (
+    PRIOR,
+    UNKNOWN,
+    AnyBlock,
+    Block,
+    GivenBlock,
+    Parameter,
+    constrain_all,
+    unconstrain_all,
+)
+from posterity.learnable import Slot
+from posterity.priors.prior import AbstractPrior, Latent, Latents, Shapes
 from posterity.storable import stored
 
 
@@ -38,21 +47,23 @@ class Density(Protocol):
 
 
 @stored("priors.Joint")
-class JointPrior(Prior):
+class JointPrior(AbstractPrior):
     """A density over a net's weights and a likelihood's unknowns together.
 
         p(θ) = q(θ)   over flat unconstrained θ
 
-    Made by `Posterior.as_prior`. The rules, and the distributions of the unknowns, are those of the
-    model that was fitted; here they only say where each parameter may lie, that is how θ maps to
-    it. Their densities are no longer used: they are in q.
+    Made by `Posterior.as_prior`. The model's first prior, and the distributions of the unknowns,
+    are those of the model that was fitted; here they only say where each latent may lie, that is
+    how θ maps to weights. Their densities are no longer used: they are in q.
 
     Attributes:
+        base: the first prior of the model that was fitted.
         density: q, such as `FullRank` or `Mixture`.
         parameters: where each parameter lies in the θ of q.
         unknowns: the distributions that the likelihood's unknowns once had, by path.
     """
 
+    base: AbstractPrior
     density: Any
     parameters: tuple[Parameter, ...] = eqx.field(static=True)
     unknowns: dict[str, dist.Distribution]
@@ -64,34 +75,68 @@ class JointPrior(Prior):
         if not follow or len(starts) < 2 or getattr(self.density, "size", None) != starts[-1]:
             raise ValueError("the parameters of a joint prior are not those of its density.")
 
-    def attach(self, shapes: Shapes) -> dict[str, dist.Distribution]:
-        """As `Prior.attach`, of exactly the net that was fitted.
+    @property
+    def columns(self) -> tuple[int | str, ...]:  # type: ignore[override]
+        """Those of `base`."""
+        return self.base.columns
+
+    def latents(self, shapes: Shapes) -> Mapping[str, Latent]:
+        """Those of `base`, of exactly the net that was fitted.
 
         Raises:
             ValueError: the net has other parameters; the paths that differ are listed.
         """
-        here = {p.path: p.shape for p in self.parameters if not p.path.startswith(UNKNOWN)}
-        wrong = [
-            f"{path!r} is {_shape(shapes.get(path))} in the net and {_shape(here.get(path))} in "
-            "the posterior"
-            for path in dict.fromkeys([*shapes, *here])
-            if here.get(path) != shapes.get(path)
-        ]
-        if wrong:
-            raise ValueError(f"prior: the posterior is of another net: {'; '.join(wrong)}.")
-        return super().attach(shapes)
+        fitted = {p.path: p.shape for p in self.parameters if not p.path.startswith(UNKNOWN)}
+        if any(path.startswith(PRIOR) for path in fitted):
+            found = self.base.latents(shapes)
+            here = {
+                path: shapes.get(path, fitted.get(path)) if callable(given) else given.shape()
+                for path, given in found.items()
+            }
+            here |= {path: shapes[path] for path in here if path in shapes}
+            _refuse_other_net(here, fitted)
+            return found
+        _refuse_other_net(shapes, fitted)
+        return self.base.latents(shapes)
+
+    def weights(
+        self, latents: Latents, columns: jax.Array | None = None, key: Any = None
+    ) -> Mapping[str, jax.Array]:
+        """Those of `base`."""
+        return self.base.weights(latents, columns, key)
+
+    def derived(self, latents: Latents) -> Mapping[str, jax.Array]:
+        """What `base` derives."""
+        return self.base.derived(latents)
+
+    def no_mode(self) -> str | None:
+        """That of `base`."""
+        return self.base.no_mode()
+
+    def slots(self) -> list[Slot]:
+        """None: what was learned is frozen in q."""
+        return []
+
+    def as_distribution(self) -> Any:
+        """q."""
+        return self.density
+
+    @property
+    def form(self) -> AbstractPrior:
+        """`base`."""
+        return self.base
 
     def covers(self, path: str) -> bool:
         """Whether q has an unknown of that path."""
         return path in self.unknowns
 
-    def fill(self, values: dict[int, Any]) -> JointPrior:
+    def fill(self, values: dict[Any, Any]) -> JointPrior:
         """Itself: what was learned is frozen in q."""
         return self
 
     def join(
-        self, parameters: tuple[Parameter, ...], blocks: tuple[Block, ...]
-    ) -> tuple[JointBlock | Block, ...]:
+        self, parameters: tuple[Parameter, ...], blocks: tuple[Any, ...]
+    ) -> tuple[JointBlock | AnyBlock, ...]:
         """`blocks` with those that q covers as one block under it.
 
         What q covers beyond them (an unknown that the likelihood does not have) is integrated out.
@@ -135,11 +180,14 @@ class JointBlock(eqx.Module):
     """
 
     prior: Any
-    parts: tuple[Block, ...]
+    parts: tuple[Block | GivenBlock, ...]
     precision_diag: jax.Array | None  # of a correlated normal's inverse covariance
 
+    keeps_start: ClassVar[bool] = False
+    given: ClassVar[bool] = False
+
     @classmethod
-    def of(cls, density: Any, parts: tuple[Block, ...]) -> JointBlock:
+    def of(cls, density: Any, parts: tuple[Block | GivenBlock, ...]) -> JointBlock:
         """The block of a density."""
         return cls(density, parts, getattr(density, "precision_diag", None))
 
@@ -160,14 +208,11 @@ class JointBlock(eqx.Module):
 
     def constrain(self, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The constrained values, flat, and the log determinant."""
-        values, log_dets = zip(*(part.constrain(theta) for part in self.parts))
-        return jnp.concatenate([value.ravel() for value in values]), sum(log_dets)
+        return constrain_all(self.parts, theta)
 
     def unconstrain(self, values: jax.Array) -> jax.Array:
         """The inverse of `constrain`, flat to flat."""
-        ends = np.cumsum([part.count for part in self.parts])[:-1]
-        pieces = jnp.split(values, ends)
-        return jnp.concatenate([part.unconstrain(piece) for part, piece in zip(self.parts, pieces)])
+        return unconstrain_all(self.parts, values)
 
     def log_prior(self, theta: jax.Array, jacobian: bool = True) -> jax.Array:
         """log q(θ); of what θ stands for, that less the log determinant."""
@@ -184,6 +229,9 @@ class JointBlock(eqx.Module):
         del values
         return self.draw(key, 1)[0]
 
+    def each(self, theta: jax.Array) -> None:
+        """None: it is not one of elements."""
+
     def normal(self) -> tuple[Any, Any] | None:
         """(mean, sd) where q is independent normals."""
         return self.prior.normal()
@@ -192,9 +240,20 @@ class JointBlock(eqx.Module):
         """Whether element `at` of θ is the parameter itself."""
         return next(part for part in self.parts if at < part.stop).on_real_line(at)
 
-    def fill(self, values: Mapping[int, Any]) -> JointBlock:
+    def fill(self, values: Mapping[Any, Any]) -> JointBlock:
         """Itself: there is nothing left to be learned."""
         return self
+
+
+def _refuse_other_net(shapes: Mapping[str, Any], fitted: Mapping[str, Any]) -> None:
+    wrong = [
+        f"{path!r} is {_shape(shapes.get(path))} in the net and {_shape(fitted.get(path))} in "
+        "the posterior"
+        for path in dict.fromkeys([*shapes, *fitted])
+        if fitted.get(path) != shapes.get(path)
+    ]
+    if wrong:
+        raise ValueError(f"prior: the posterior is of another net: {'; '.join(wrong)}.")
 
 
 def _same(one: Any, other: Any) -> bool:

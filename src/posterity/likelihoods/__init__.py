@@ -1,6 +1,6 @@
 """Likelihoods: what the outputs of a net say about the targets."""
 
-from posterity.likelihoods.classes import AbstractClassLikelihood, Bernoulli, Categorical
+from posterity.likelihoods.classes import Bernoulli, Categorical
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.likelihoods.normal import Normal
 from posterity.likelihoods.poisson import Poisson
@@ -8,7 +8,6 @@ from posterity.likelihoods.regression import AbstractRegressionLikelihood
 from posterity.likelihoods.student_t import StudentT
 
 __all__ = [
-    "AbstractClassLikelihood",
     "AbstractLikelihood",
     "AbstractRegressionLikelihood",
     "Bernoulli",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -12,48 +11,12 @@ import numpy as np
 import numpyro.distributions as dist
 
 from posterity.dtypes import float_dtype
-from posterity.likelihoods.likelihood import AbstractLikelihood, Unknowns, refuse_first
+from posterity.likelihoods.likelihood import AbstractLikelihood, Kind, Unknowns
 from posterity.storable import stored
 
 
-class AbstractClassLikelihood(AbstractLikelihood):
-    """A likelihood over class labels 0 … K − 1."""
-
-    kind: ClassVar[Literal["classification", "regression", "count"]] = "classification"
-
-    @property
-    @abstractmethod
-    def classes(self) -> int:
-        """Number of classes K."""
-
-    @abstractmethod
-    def entropy(self, outputs: jax.Array) -> jax.Array:
-        """H[y | θ] in nats: (rows,)."""
-
-    def expected(self, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Every label, with its probability as its share."""
-        del var
-        shares = np.stack([1 - mean, mean], axis=1) if mean.ndim == 1 else mean
-        return np.broadcast_to(np.arange(self.classes), shares.shape), shares
-
-    def check(self, y: np.ndarray) -> None:
-        """Labels are whole numbers in 0 … K − 1."""
-        refuse_first(
-            y != np.floor(y),
-            y,
-            "is not a whole number",
-            f"class labels are 0 … {self.classes - 1}",
-        )
-        refuse_first(
-            (y < 0) | (y >= self.classes),
-            y,
-            f"is outside the labels 0 … {self.classes - 1}",
-            "recode the labels (for −1/+1 use (y + 1) / 2) or state the number of classes",
-        )
-
-
 @stored("likelihoods.Bernoulli")
-class Bernoulli(AbstractClassLikelihood):
+class Bernoulli(AbstractLikelihood):
     """Binary labels.
 
         y ~ Bernoulli(σ(f)),   f = the net's one output, the log-odds of y = 1
@@ -63,6 +26,8 @@ class Bernoulli(AbstractClassLikelihood):
     >>> Bernoulli().outputs_per_target
     1
     """
+
+    kind: ClassVar[Kind] = "classification"
 
     @property
     def outputs_per_target(self) -> int:
@@ -88,14 +53,23 @@ class Bernoulli(AbstractClassLikelihood):
         logits = outputs[:, 0]
         return y * logits - jax.nn.softplus(logits)
 
-    def entropy(self, outputs: jax.Array) -> jax.Array:
+    def mean_and_var(self, outputs: jax.Array, unknowns: Unknowns) -> tuple[jax.Array, jax.Array]:
+        """P(y = 1) = σ(f), and σ(f) (1 − σ(f)): (rows,)."""
+        given = self.distribution(outputs, unknowns)
+        return given.mean, given.variance
+
+    def entropy(self, outputs: jax.Array, unknowns: Unknowns) -> jax.Array:
         """log(1 + eᶠ) − σ(f) f, stable for large |f| by its symmetry in f."""
         size = jnp.abs(outputs[:, 0])
         return jax.nn.softplus(-size) + jax.nn.sigmoid(-size) * size
 
+    def curvature(self, outputs: jax.Array, unknowns: Unknowns) -> jax.Array:
+        """σ(f) σ(−f): (rows, 1, 1)."""
+        return (jax.nn.sigmoid(outputs) * jax.nn.sigmoid(-outputs))[..., None]
+
 
 @stored("likelihoods.Categorical")
-class Categorical(AbstractClassLikelihood):
+class Categorical(AbstractLikelihood):
     """Labels of K classes.
 
         y ~ Categorical(softmax(f)),   f = the net's K outputs
@@ -107,6 +81,7 @@ class Categorical(AbstractClassLikelihood):
     10
     """
 
+    kind: ClassVar[Kind] = "classification"
     number: int = eqx.field(static=True)
 
     def __init__(self, classes: int) -> None:
@@ -149,11 +124,17 @@ class Categorical(AbstractClassLikelihood):
         return jnp.take_along_axis(jax.nn.log_softmax(outputs), y[:, None], axis=1)[:, 0]
 
     def mean_and_var(self, outputs: jax.Array, unknowns: Unknowns) -> tuple[jax.Array, jax.Array]:
-        """Probabilities p (rows, K), and p (1 − p)."""
+        """Probabilities p (rows, K), and p (1 − p); of two classes P(y = 1), (rows,)."""
         p = jax.nn.softmax(outputs)
+        p = p[:, 1] if self.number == 2 else p
         return p, p * (1 - p)
 
-    def entropy(self, outputs: jax.Array) -> jax.Array:
+    def entropy(self, outputs: jax.Array, unknowns: Unknowns) -> jax.Array:
         """−Σ p log p."""
         log_p = jax.nn.log_softmax(outputs)
         return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+    def curvature(self, outputs: jax.Array, unknowns: Unknowns) -> jax.Array:
+        """diag(p) − p pᵀ: (rows, K, K)."""
+        p = jax.nn.softmax(outputs)
+        return p[:, :, None] * (jnp.eye(self.number, dtype=p.dtype) - p[:, None, :])

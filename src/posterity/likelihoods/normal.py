@@ -24,7 +24,8 @@ class Normal(AbstractRegressionLikelihood):
             input-dependent, scale(x) = softplus(second half of the net's outputs); the net then
             needs two outputs per target, locations first.
 
-    Targets are finite numbers, shape (rows,) or (rows, targets).
+    Targets are finite numbers, shape (rows,) or (rows, targets). Of several targets with
+    ``scale="net"`` the net's outputs are (rows, 2 · targets): all locations, then all raw scales.
 
     >>> Normal(scale="net").outputs_per_target
     2
@@ -39,6 +40,14 @@ class Normal(AbstractRegressionLikelihood):
         """−1 and 1: a normal's log density is quadratic, and knows no more than the variance."""
         return np.array([-1.0, 1.0])
 
+    def information(self) -> tuple[float, float]:
+        """1 of the location and 2 of the scale."""
+        return 1.0, 2.0
+
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Normal around the net's outputs."""
         return dist.Normal(*self._loc_and_scale(outputs, unknowns), validate_args=False)
+
+    def cdf(self, given: dist.Distribution, y: jax.Array) -> jax.Array:
+        """Φ((y − f) / scale)."""
+        return given.cdf(y)

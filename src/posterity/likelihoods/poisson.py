@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from posterity.dtypes import float_dtype
-from posterity.likelihoods.likelihood import AbstractLikelihood, Unknowns, refuse_first
+from posterity.likelihoods.likelihood import AbstractLikelihood, Kind, Unknowns
+from posterity.likelihoods.regression import diagonal
 from posterity.storable import stored
 
 
@@ -26,23 +26,17 @@ class Poisson(AbstractLikelihood):
     1
     """
 
-    kind: ClassVar[Literal["classification", "regression", "count"]] = "count"
+    kind: ClassVar[Kind] = "count"
 
     @property
     def outputs_per_target(self) -> int:
         """One: the log rate."""
         return 1
 
-    def check(self, y: np.ndarray) -> None:
-        """Counts are whole numbers from 0."""
-        refuse_first(y < 0, y, "is negative", "counts start at 0")
-        refuse_first(
-            y != np.floor(y), y, "is not a whole number", "use likelihoods.Normal for real targets"
-        )
-        largest = 1e7 if float_dtype() is np.float32 else 1e15
-        refuse_first(
-            y > largest, y, f"is above {largest:g}", "counts this large are not exact: rescale them"
-        )
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """0 and ∞."""
+        return 0.0, np.inf
 
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Poisson with the exponential of the net's outputs as rate."""
@@ -59,3 +53,12 @@ class Poisson(AbstractLikelihood):
         whole = jnp.floor(y)
         q = jax.scipy.special.gammaincc(jnp.maximum(whole, 0) + 1, given.rate)
         return jnp.where(whole < 0, 0.0, q)
+
+    def curvature(self, outputs: jax.Array, unknowns: Unknowns) -> jax.Array:
+        """The rate eᶠ."""
+        return diagonal(jnp.exp(outputs))
+
+    def expected(self, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The mean, which is sufficient: log p is linear in y but for a constant."""
+        del var
+        return mean[:, None], np.ones((len(mean), 1))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
 from posterity.dtypes import largest_magnitude
-from posterity.learnable import Slot, fill, is_learned, slot, slots
-from posterity.likelihoods.likelihood import AbstractLikelihood, Unknowns
+from posterity.learnable import is_learned
+from posterity.likelihoods.likelihood import AbstractLikelihood, Kind, Unknowns
 
 # float | numpyro Distribution | "net"; NumPyro has no type information to say so.
 Scale: TypeAlias = Any
@@ -24,7 +25,7 @@ SMALLEST_NET_SCALE = 1e-4
 class AbstractRegressionLikelihood(AbstractLikelihood):
     """A likelihood over real targets with a scale that is known, unknown or given by the net."""
 
-    kind: ClassVar[Literal["classification", "regression", "count"]] = "regression"
+    kind: ClassVar[Kind] = "regression"
     scale: eqx.AbstractVar[Scale]
 
     @property
@@ -32,24 +33,10 @@ class AbstractRegressionLikelihood(AbstractLikelihood):
         """One location; and one raw scale where the net gives it."""
         return 2 if self.scale == "net" else 1
 
-    def unknowns(self) -> dict[str, dist.Distribution]:
-        """The scale, where it has a prior."""
-        return {"scale": self.scale} if isinstance(self.scale, dist.Distribution) else {}
-
-    def slots(self) -> list[Slot]:
-        """The scale itself, or a number in its prior."""
-        if is_learned(self.scale):
-            return [slot(self.scale, dist.constraints.positive, "likelihood.scale")]
-        return slots(self.scale, "likelihood.scale")
-
-    def fill(self, values: dict[int, Any]) -> AbstractLikelihood:
-        """The same with its scale known."""
-        return eqx.tree_at(
-            lambda given: given.scale,
-            self,
-            fill(self.scale, values),
-            is_leaf=lambda part: part is self.scale,
-        )
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """None."""
+        return -np.inf, np.inf
 
     def check(self, y: np.ndarray) -> None:
         """Any finite number is a target."""
@@ -58,16 +45,35 @@ class AbstractRegressionLikelihood(AbstractLikelihood):
     def noise_levels(self) -> np.ndarray:
         """Equally probable values of noise of mean 0 and variance 1."""
 
+    @abstractmethod
+    def information(self) -> tuple[float, float]:
+        """scale² times the Fisher information of the location and of the scale."""
+
     def expected(self, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The mean with noise of that variance at each of `noise_levels`."""
         levels = self.noise_levels()
         y = np.stack([mean + np.sqrt(var) * level for level in levels], axis=1)
         return y, np.full(y.shape[:2], 1 / len(levels))
 
+    def curvature(self, outputs: jax.Array, unknowns: Unknowns) -> jax.Array:
+        """Diagonal: information / scale², times (d scale / d raw)² for a raw scale of the net."""
+        loc, scale = self._loc_and_scale(outputs, unknowns)
+        of_loc, of_scale = self.information()
+        each = jnp.broadcast_to(of_loc / jnp.square(scale), loc.shape)[:, None]
+        if self.scale == "net":
+            slope = jax.nn.sigmoid(outputs[:, 1])
+            each = jnp.concatenate([each, (of_scale * (slope / scale) ** 2)[:, None]], axis=1)
+        return diagonal(each)
+
     def _loc_and_scale(self, outputs: jax.Array, unknowns: Unknowns) -> tuple[Any, Any]:
         if self.scale == "net":
             return outputs[:, 0], jax.nn.softplus(outputs[:, 1]) + SMALLEST_NET_SCALE
         return outputs[:, 0], unknowns.get("scale", self.scale)
+
+
+def diagonal(each: jax.Array) -> jax.Array:
+    """Diagonal matrices (rows, n, n) of what each row has: (rows, ...) with n elements."""
+    return jax.vmap(jnp.diag)(each.reshape(each.shape[0], -1))
 
 
 def checked_scale(scale: Any, name: str) -> Scale:

@@ -48,6 +48,10 @@ class StudentT(AbstractRegressionLikelihood):
         at = (np.arange(LEVELS) + 0.5) / LEVELS
         return stats.t.ppf(at, self.df) * np.sqrt((self.df - 2) / self.df)
 
+    def information(self) -> tuple[float, float]:
+        """(df + 1) / (df + 3) of the location and 2 df / (df + 3) of the scale."""
+        return (self.df + 1) / (self.df + 3), 2 * self.df / (self.df + 3)
+
     def distribution(self, outputs: jax.Array, unknowns: Unknowns) -> dist.Distribution:
         """Student's t around the net's outputs."""
         loc, scale = self._loc_and_scale(outputs, unknowns)

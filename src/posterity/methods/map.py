@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from posterity.distributions.draws import Draws
+from posterity.distributions.draws import AbstractDraws, Draws
 from posterity.methods.checks import check_counts
-from posterity.methods.method import AbstractMethod
+from posterity.methods.method import AbstractMethod, Fitted
 from posterity.model.net_target import Batch, Target
 
 
@@ -31,12 +30,15 @@ class MAP(AbstractMethod):
         batch_size: rows per step; None for all.
         optimizer: an Optax optimiser, used as it is. None: Adam whose step size falls from
             min(0.1, 0.6/√D) to zero along a cosine.
+        chains: how many modes are looked for, each from a start of its own; all in one loop.
 
-    Returns from `fit` a posterior of one draw: a point. It predicts with aleatoric uncertainty
-    only. `history` has ``log_joint``, ``step_size`` and ``ok``.
+    Returns from `fit` a posterior of one draw per chain. One point predicts with aleatoric
+    uncertainty only; several are an ensemble, each of the same weight. `history` has ``log_joint``,
+    ``step_size`` and ``ok``.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number out of range, or a prior whose mode is misleading, such as one with a
+            scale of its own: the mode would depend on how that scale is parametrised, or be at 0.
 
     A step whose gradient is not finite is not made: the step size is halved, and it is counted.
 
@@ -51,11 +53,14 @@ class MAP(AbstractMethod):
     steps: int = 10_000
     batch_size: int | None = None
     optimizer: optax.GradientTransformation | None = None
+    chains: int = 1
 
+    traced = ("steps",)
     figure = "log_joint"
+    in_step = True
 
     def __post_init__(self) -> None:
-        check_counts("MAP", steps=self.steps)
+        check_counts("MAP", steps=self.steps, chains=self.chains)
 
     @property
     def total_steps(self) -> int:
@@ -68,7 +73,13 @@ class MAP(AbstractMethod):
         return 1
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> MAPState:
-        """θ before the first step."""
+        """θ before the first step.
+
+        Raises:
+            ValueError: the prior says why it has no mode worth finding.
+        """
+        if target.no_mode:
+            raise ValueError(f"MAP: {target.no_mode} Fit with po.ADVI or po.NUTS.")
         optimizer = self._transform().init(theta)
         return MAPState(theta, optimizer, jnp.zeros((), jnp.int32), jnp.ones((), theta.dtype))
 
@@ -102,9 +113,11 @@ class MAP(AbstractMethod):
     def _transform(self) -> optax.GradientTransformation:
         return optax.scale_by_adam() if self.optimizer is None else self.optimizer
 
-    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Draws:
-        """The point, as one draw of one chain."""
-        return Draws(jnp.asarray(state.position)[:1, None])
+    def finish(
+        self, target: Target, state: Any, draws: AbstractDraws | None, memory: Any
+    ) -> Fitted:
+        """The points, as one draw of each chain."""
+        return Fitted(Draws(state.position[:, None]), target)
 
 
 class MAPState(NamedTuple):

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from abc import abstractmethod
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
 
 from posterity.distributions.distribution import AbstractDistribution
+from posterity.distributions.draws import AbstractDraws
 from posterity.distributions.spooled import SpooledDraws
 from posterity.model.net_target import Batch, Target
+from posterity.model.target import AbstractTarget
 
 State = Any
 Info = Any
+
+
+class Fitted(NamedTuple):
+    """What a method has found.
+
+    Attributes:
+        distribution: the posterior over θ.
+        target: the target that θ belongs to: the one fitted, or one with what was learned put in.
+        facts: what else was found (learned numbers, step sizes, the log evidence), by name: plain
+            data, arrays included.
+    """
+
+    distribution: AbstractDistribution
+    target: AbstractTarget
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclasses.dataclass
@@ -42,37 +61,50 @@ class Stretch:
     Attributes:
         info: field → array with axes (chain, step).
         draws: kept θ with axes (chain, draw, D), in memory or in a file; or None.
-        kept: False once the method has dropped this stretch from its history.
+        kept: False once the method has dropped this stretch from its history; for chains that
+            differ in this an array (chain,), and the stretch stays as long as any of them is True.
     """
 
     info: dict[str, np.ndarray]
     draws: np.ndarray | SpooledDraws | None
-    kept: bool = True
+    kept: bool | np.ndarray = True
 
 
-class AbstractMethod:
+class AbstractMethod(ABC):
     """An inference method: frozen settings, and four pure functions of them.
 
     One file holds one method, in this order: the settings (a frozen dataclass, what users
     construct), the state, `init`, `step`; then `review` and `finish` where they are needed.
-    `init` and `step` are pure and jittable. State and info keep their structure, shapes and dtypes.
-    Info is a flat NamedTuple of scalars with at least `ok`, which is False where the step could not
-    be made; the loop then goes on from `retreat(the last good state)`.
+    `init` and `step` are of one chain, pure and jittable; the loop adds a leading chain axis to
+    states and infos. State and info keep their structure, shapes and dtypes. `review`, `finish` and
+    `advice` run on the host: they get and give NumPy arrays with the chain axis, for one chain too.
+    Which arrays are on which device is the business of `run/` alone. Info is a flat NamedTuple of
+    scalars with at least `ok`, which is False where the step could not be made; the loop then goes
+    on from `retreat(the last good state)`.
 
     Attributes:
         figure: the info field that the progress bar shows. also: others that it shows.
         collects: whether the draws of θ are the result.
         sure: whether a step's `ok` speaks for the state it returns, and not for its start only.
         learns: whether it optimises numbers marked `po.learned`.
-        temperature: weight of the KL; 1 unless the method has a setting of that name.
+        temperature: T of the posterior to the power 1/T that is drawn from, prior and likelihood
+            alike; 1 unless the method has a setting of that name.
+        kl_weight: weight of the KL in an ELBO; 1 unless the method has a setting of that name.
+        traced: names of numeric settings that the compiled step takes as arrays, or does not look
+            at, so that other values compile nothing. `init` and `step` must not branch on them.
         note: a sentence on how the run was made that its result should carry.
         apart: whether chains run in threads of their own on a CPU: where steps differ in length,
             chains in step would wait for each other; small nets gain from the cores anyway.
+        in_step: whether chains of one loop end as runs of their own would, at `theta` of their
+            states: where it is a start for another method, its fits are then one loop.
         chains, warmup, thin: how many chains; steps before the first kept draw; steps per draw.
+            The chains of an optimiser are several modes: its result is their mixture.
         batch_size: rows per step, or None for all.
         replacement: whether the rows of every batch are drawn anew from all of them, where a
             method makes use of the noise of independent batches; passes over the data otherwise.
     """
+
+    traced: ClassVar[tuple[str, ...]] = ()
 
     figure: str
     also: tuple[str, ...] = ()
@@ -80,7 +112,9 @@ class AbstractMethod:
     sure: bool = False
     apart: bool = False
     learns: bool = False
+    in_step: bool = False
     temperature: float = 1.0
+    kl_weight: float = 1.0
     batch_size: int | None = None
     replacement: bool = False
     chains: int = 1
@@ -115,6 +149,13 @@ class AbstractMethod:
         """How often a step evaluates the likelihood of its batch; infinite where not known."""
         return math.inf
 
+    def check(self, target: Target) -> None:  # noqa: B027
+        """Refuse a target that the method cannot fit, before anything is compiled.
+
+        Raises:
+            ValueError: the target is none for this method; the message says what is.
+        """
+
     def start_count(self, target: Target) -> int:
         """How many start points `fit` should prepare for every chain."""
         return 1
@@ -137,28 +178,19 @@ class AbstractMethod:
             states: the prepared start states (first call), or the state reached (later calls).
             done: the stretches so far; a review may set `kept` on them.
             memory: what the last review wanted back.
-
-        The buffers of a state are given to the next stretch: keep a copy (`jax.device_get`) of a
-        state that is wanted later.
         """
         return Review(states[0], 0 if done else self.total_steps)
 
     @abstractmethod
     def finish(
-        self, target: Target, state: State, draws: np.ndarray | None, memory: Any
-    ) -> AbstractDistribution:
-        """The posterior over θ that the run has found; also of an interrupted run.
+        self, target: Target, state: State, draws: AbstractDraws | None, memory: Any
+    ) -> Fitted:
+        """What the run has found; also of an interrupted run.
 
-        Draws in a file are the posterior as they are, and do not come here.
+        Args:
+            target: that was fitted. state: of all chains, at the end. draws: those kept, of a
+            method that collects them. memory: what the last review wanted back.
         """
-
-    def numbers(self, state: State, memory: Any) -> np.ndarray | None:
-        """The learned numbers (`Target.at`), unconstrained; None where there are none."""
-        return None
-
-    def report(self, target: Target) -> dict[str, Any]:
-        """What else to keep with the settings: how the method took the target; plain data."""
-        return {}
 
     @property
     def note(self) -> str:
@@ -173,3 +205,20 @@ class AbstractMethod:
             what the last review wanted back.
         """
         return []
+
+
+def of_chain(tree: Any, number: int) -> Any:
+    """One chain of a state, or of anything else whose arrays begin with the chain axis."""
+    return jax.tree.map(lambda leaf: leaf[number], tree)
+
+
+def by_chain(where: np.ndarray, yes: Any, no: Any) -> Any:
+    """Of two states of all chains, for each chain the one that `where` (chain,) says."""
+
+    if where.all() or not where.any():  # as with one chain: nothing is copied
+        return yes if where.all() else no
+
+    def choose(a: Any, b: Any) -> np.ndarray:
+        return np.where(where.reshape(-1, *[1] * (np.ndim(a) - 1)), a, b)
+
+    return jax.tree.map(choose, yes, no)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from posterity.distributions.draws import Draws
+from posterity.distributions.draws import AbstractDraws, Draws
 from posterity.methods.checks import check_counts
-from posterity.methods.method import AbstractMethod
+from posterity.methods.method import AbstractMethod, Fitted, of_chain
 from posterity.model.net_target import Target
 
 
@@ -42,6 +41,15 @@ class AbstractSampler(AbstractMethod):
         """How many steps after the warm-up it takes for `kept` of them to belong to the result."""
         return kept
 
-    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Draws:
+    def finish(
+        self, target: Target, state: Any, draws: AbstractDraws | None, memory: Any
+    ) -> Fitted:
         """The kept draws; of a run that was stopped before the first, the current θ."""
-        return Draws(jnp.asarray(self.theta(state)[:, None] if draws is None else draws))
+        if draws is None:
+            each = [self.theta(of_chain(state, number)) for number in range(self.chains)]
+            draws = Draws(np.stack(each)[:, None])  # type: ignore[arg-type]
+        return Fitted(draws, target, self.facts(state))
+
+    def facts(self, state: Any) -> dict[str, Any]:
+        """What the warm-up and the chains have found beside the draws: nothing by default."""
+        return {}

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.data.batches import Order, as_finite, as_numbers
+from posterity.inputs import as_finite, as_numbers
+
+
+class Order(NamedTuple):
+    """Where a run is in its data; all that is needed to go on from there.
+
+    Attributes:
+        epoch: the number of the first pass over the data that `rows` holds.
+        offset: how many of `rows` have been used.
+        rows: the row numbers of the passes ahead, one permutation after the other; empty for full
+            batches.
+    """
+
+    epoch: jax.Array
+    offset: jax.Array
+    rows: jax.Array
 
 
 class Arguments(eqx.Module):
@@ -48,6 +63,10 @@ class Arguments(eqx.Module):
     def full(self) -> Arguments:
         """All of the data."""
         return self
+
+    def some(self, count: int) -> None:
+        """None: a program's data have no rows of inputs."""
+        del count
 
     def start(self, key: jax.Array) -> Order:
         """The beginning of a stream of full batches."""

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.cpu.convolves import convolves
-from posterity.dtypes import float_dtype
+from posterity.inputs import InputSpec
 from posterity.likelihoods.likelihood import AbstractLikelihood
+from posterity.model.indexing import ROWS, trace
 from posterity.model.program import ProgramModel
 from posterity.nets.adapters import as_net
 from posterity.nets.net import AbstractNet
-from posterity.priors.prior import Prior, as_prior
+from posterity.priors.prior import AbstractPrior, as_prior
 
 
 class Model(eqx.Module):
@@ -28,9 +28,10 @@ class Model(eqx.Module):
 
     Args:
         net: one of `posterity.nets`, an Equinox module of one example, a Flax NNX module, or a pair
-            ``(init, apply)`` of functions.
-        prior: `po.priors.Normal`, any NumPyro distribution, or a dictionary of path patterns
-            ``{"layers.*.bias": ..., "*": ...}``.
+            ``(init, apply)`` of functions. Where x is a tuple or a dictionary of arrays, the net
+            gets it as one argument: a module of one example gets one row of every array.
+        prior: `po.priors.Normal`, any NumPyro distribution, a prior of your own, or a dictionary
+            of path patterns ``{"layers.*.bias": ..., "*": ...}``.
         likelihood: one of `posterity.likelihoods.likelihood`.
 
     Raises:
@@ -45,7 +46,7 @@ class Model(eqx.Module):
     """
 
     net: AbstractNet
-    prior: Prior
+    prior: AbstractPrior
     likelihood: AbstractLikelihood
 
     def __init__(self, net: Any, prior: Any, likelihood: AbstractLikelihood) -> None:
@@ -56,7 +57,7 @@ class Model(eqx.Module):
         self.net = as_net(net)
         self.prior = as_prior(prior)
         self.likelihood = likelihood
-        self.prior.attach(self.parameters())
+        self.prior.latents(self.parameters())
 
     @staticmethod
     def from_numpyro(program: Callable[..., Any]) -> ProgramModel:
@@ -122,32 +123,24 @@ class Model(eqx.Module):
 
 
 def check_outputs(
-    model: Model, template: Any, x_shape: tuple[int, ...], y_shape: tuple[int, ...]
-) -> bool:
-    """Refuse a net that cannot take rows of `x_shape` or gives the wrong number of outputs.
+    model: Model, template: Any, inputs: InputSpec, y_shape: tuple[int, ...]
+) -> tuple[InputSpec, bool]:
+    """Refuse a net that cannot take such rows or gives the wrong number of outputs.
 
-    Returns whether the net convolves or pools.
+    Returns the inputs with the types that the net needs, and whether the net convolves or pools.
     """
-    rows = 3
-    x = jax.ShapeDtypeStruct((rows, *x_shape), float_dtype())
-    try:
-        jaxpr, out = jax.make_jaxpr(model.net.apply, return_shape=True)(template, x)
-    except Exception as error:
-        raise ValueError(
-            f"x: the net cannot take rows of shape {x_shape}: {str(error).splitlines()[0]} Check "
-            "the number of input columns of the net and of x."
-        ) from error
+    found = trace(model.net, template, inputs)
     per_target = model.likelihood.outputs_per_target
     needed = per_target * int(np.prod(y_shape))
-    given = int(np.prod(out.shape[1:]))
-    if out.shape[0] != rows or given != needed:
+    rows, *row = found.out
+    if rows != ROWS or int(np.prod(row)) != needed:
         name = type(model.likelihood).__name__
         raise ValueError(
-            f"net: it gives outputs of shape {('rows', *out.shape[1:])} for rows of x, but "
+            f"net: it gives outputs of shape {('rows', *row)} for rows of x, but "
             f"{name} needs {needed} per row ({per_target} for each of {int(np.prod(y_shape))} "
             "target columns of y). Change the net's output size."
         )
-    return convolves(jaxpr)
+    return found.inputs, found.convolves
 
 
 def path_name(path: Any) -> str:

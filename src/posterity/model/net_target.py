@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import equinox as eqx
@@ -13,23 +13,24 @@ import numpy as np
 import numpyro.distributions as dist
 
 from posterity.cpu.kernels import lowered
-from posterity.distributions.prior_of_predictions import Recollection, Remembered
-from posterity.distributions.prior_of_weights import JointBlock, JointPrior
 from posterity.dtypes import float_dtype
-from posterity.layout import UNKNOWN, Block, Parameter, lay_out
+from posterity.inputs import InputSpec, as_spec
+from posterity.layout import UNKNOWN, Parameter, named
 from posterity.learnable import Learned, Slot, is_learned
 from posterity.likelihoods.likelihood import AbstractLikelihood
+from posterity.model.columns import positions, separate
+from posterity.model.latents import check_weights, derived_names, lay_out_prior
 from posterity.model.model import Model, check_outputs
-from posterity.model.target import AbstractTarget, check_counts
+from posterity.model.target import AbstractTarget, Weights, check_counts
 from posterity.nets.net import AbstractNet
-from posterity.priors.prior import Prior
+from posterity.priors.prior import AbstractPrior
 from posterity.storable import stored
 
 
 class Batch(NamedTuple):
-    """Rows of data: inputs `x` (B, ...) and targets `y` (B,) or (B, targets)."""
+    """Rows of data: inputs `x`, arrays (B, ...), and targets `y` (B,) or (B, targets)."""
 
-    x: jax.Array
+    x: Any
     y: jax.Array
 
 
@@ -40,24 +41,40 @@ class Target(AbstractTarget):
         log p(θ)        = Σ over blocks of log prior(T(θ)) + log |T′(θ)|, + what is remembered
         log p(y | x, θ) = per example
 
-    θ holds the net's parameters in tree order, then the likelihood's unknowns, each mapped to the
-    real line by NumPyro's `biject_to`. Built by `Target.build`.
+    θ holds the prior's latents, which are the net's weights in tree order unless the prior makes
+    weights of something else, then the likelihood's unknowns, each mapped to the real line by
+    NumPyro's `biject_to`. Latents that are single unknowns of the prior come last of its latents.
+    Built by `Target.build`.
 
     Attributes:
+        inputs: the description of a row of x.
+        blocks: the runs of θ under one density each.
+        weights: path and shape of each of the net's weights, in tree order.
+        columns: where in a row of x the columns lie that the prior reads and the net does not see.
+        latent_count: how many of `parameters` are latents of the prior.
+        element_count: how many of these, from the first, are weights or what weights are made of.
+        found: names of weights that are no latents. extra: names of what the prior derives.
         convolves: whether the net has convolutions or pooling, which have a fast form on CPU.
     """
 
     net: AbstractNet
-    prior: Prior
+    prior: AbstractPrior
     likelihood: AbstractLikelihood
-    blocks: tuple[Block | JointBlock, ...]
+    blocks: tuple[Any, ...]
     parameters: tuple[Parameter, ...] = eqx.field(static=True)
+    weights: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
+    columns: tuple[int, ...] = eqx.field(static=True)
+    latent_count: int = eqx.field(static=True)
+    element_count: int = eqx.field(static=True)
+    found: tuple[str, ...] = eqx.field(static=True)
+    extra: tuple[str, ...] = eqx.field(static=True)
     template: Any = eqx.field(static=True)
-    x_shape: tuple[int, ...] = eqx.field(static=True)
+    inputs: InputSpec = eqx.field(static=True)
     y_shape: tuple[int, ...] = eqx.field(static=True)
-    rows: int = eqx.field(static=True)
+    rows: Any
     slots: tuple[Slot, ...] = eqx.field(static=True)
-    kl_weight: float = eqx.field(static=True)
+    kl_weight: Any
+    temperature: Any
     convolves: bool = eqx.field(static=True)
 
     def stored_as(self) -> dict[str, Any]:
@@ -66,68 +83,73 @@ class Target(AbstractTarget):
             "net": self.net,
             "prior": self.prior,
             "likelihood": self.likelihood,
-            "x_shape": self.x_shape,
+            "inputs": self.inputs,
             "y_shape": self.y_shape,
             "rows": int(self.rows),
             "kl_weight": float(self.kl_weight),
+            "temperature": float(self.temperature),
         }
 
     @classmethod
     def from_stored(
         cls,
         net: AbstractNet,
-        prior: Prior,
+        prior: AbstractPrior,
         likelihood: AbstractLikelihood,
-        x_shape: tuple[int, ...],
+        inputs: InputSpec,
         y_shape: tuple[int, ...],
         rows: int,
         kl_weight: float,
+        temperature: float,
     ) -> Target:
         """The inverse of `stored_as`.
 
         Raises:
             ValueError: numbers out of their ranges, or parts that do not fit together.
         """
-        check_counts(rows, kl_weight)
-        return cls.build(Model(net, prior, likelihood), x_shape, y_shape, rows, kl_weight)
+        check_counts(rows, kl_weight, temperature)
+        model = Model(net, prior, likelihood)
+        return cls.build(model, inputs, y_shape, rows, kl_weight, temperature)
 
     @classmethod
     def build(
         cls,
         model: Model,
-        x_shape: tuple[int, ...],
+        inputs: InputSpec | Sequence[int],
         y_shape: tuple[int, ...],
         rows: int,
         kl_weight: float = 1.0,
+        temperature: float = 1.0,
     ) -> Target:
         """The target of `model` for data of `rows` rows.
 
         Args:
             model: net, prior and likelihood.
-            x_shape: shape of one row of inputs.
+            inputs: the description of the inputs, or the shape of one row of one float array.
+                Arrays said to be integers become floats where the net does not index with them.
             y_shape: shape of one row of targets; () for one number.
             rows: N.
             kl_weight: the weight of the KL in an ELBO.
+            temperature: of the posterior that a sampler draws from.
 
         Raises:
-            ValueError: the net does not take such inputs or give such outputs.
+            ValueError: the net does not take such inputs or give such outputs; the prior names
+                columns that x does not have, or does not give every weight.
         """
         template = model.template()
         prior, likelihood, slots = _number_slots(model)
-        convolves = check_outputs(model, template, x_shape, y_shape)
+        given = as_spec(inputs)
+        columns, seen = positions(prior.columns, given)
+        described, convolves = check_outputs(model, template, seen, y_shape)
+        if columns:
+            described = given.with_dtypes(("float",))
         shapes = model.parameters()
-        priors = dict(prior.attach(shapes))
-        unknowns = {UNKNOWN + name: unknown for name, unknown in likelihood.unknowns().items()}
-        for path in sorted(unknowns, key=prior.covers, reverse=True):
-            priors[path] = unknowns[path]
-            shapes[path] = unknowns[path].shape()
-        parameters, plain = lay_out(shapes, priors)
-        blocks: tuple[Block | JointBlock, ...] = plain
-        if isinstance(prior, Remembered):
-            prior.refuse_other(likelihood, tuple(x_shape), tuple(y_shape))
-        base = prior.base if isinstance(prior, Remembered) else prior
-        if isinstance(base, JointPrior):
-            blocks = base.join(parameters, plain)
+        parameters, blocks, latent_count, element_count = lay_out_prior(prior, likelihood, shapes)
+        prior.check(likelihood, described, tuple(y_shape))
+        start = _at_start(prior, slots)
+        latents = parameters[:latent_count]
+        check_weights(start, latents, shapes)
+        names = {parameter.path for parameter in latents}
         leaves, structure = jax.tree.flatten(template)
         return cls(
             net=model.net,
@@ -135,13 +157,18 @@ class Target(AbstractTarget):
             likelihood=likelihood,
             blocks=blocks,
             parameters=parameters,
+            weights=tuple(shapes.items()),
+            columns=columns,
+            latent_count=latent_count,
+            element_count=element_count,
+            found=() if columns else tuple(path for path in shapes if path not in names),
+            extra=derived_names(start, parameters, latent_count),
             template=(structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)),
-            x_shape=tuple(x_shape),
+            inputs=described,
             y_shape=tuple(y_shape),
-            rows=int(rows),
             slots=slots,
             convolves=convolves,
-            kl_weight=float(kl_weight),
+            **Weights.of(rows, kl_weight, temperature)._asdict(),
         )
 
     def at(self, numbers: jax.Array | np.ndarray) -> Self:
@@ -155,7 +182,7 @@ class Target(AbstractTarget):
         """
         if not self.slots:
             return self
-        values = {
+        values: dict[Any, Any] = {
             slot.token: jnp.asarray(slot.constrain(numbers[i])) for i, slot in enumerate(self.slots)
         }
         filled = [block.fill(values) for block in self.blocks]
@@ -174,13 +201,31 @@ class Target(AbstractTarget):
 
     @property
     def net_leaves(self) -> int:
-        """How many of the parameters are the net's; the others are the likelihood's unknowns."""
-        return len(self.template[1])
+        """How many parameters, from the first, are weights or elements of which they are made."""
+        return self.element_count
 
     @property
     def fixed_start(self) -> bool:
         """Whether the net holds its own weights, so that every key gives the same."""
-        return self.net.holds_weights and not isinstance(self.blocks[0], JointBlock)
+        return self.net.holds_weights and self.blocks[0].keeps_start
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """Weights that are made of latents, and what else follows from the prior's latents.
+
+        Of a prior that reads columns of x there are no weights without a row.
+        """
+        return (*self.found, *self.extra)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Unknowns of prior and likelihood, and what the prior derives."""
+        return (*self.paths[self.net_leaves :], *self.extra)
+
+    @property
+    def no_mode(self) -> str | None:
+        """Why a posterior mode would be misleading; None where it is not."""
+        return self.prior.no_mode()
 
     def template_params(self) -> Any:
         """The net's parameter tree as shapes and dtypes."""
@@ -200,12 +245,19 @@ class Target(AbstractTarget):
         """The named, constrained parameters that θ stands for."""
         pieces = [block.constrain(theta)[0].ravel() for block in self.blocks]
         constrained = pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
-        # Not slices: the gradient of a split is one concatenation, of slices a sum of padded ones.
-        sizes = [int(np.prod(parameter.shape)) for parameter in self.parameters]
-        return {
-            parameter.path: piece.reshape(parameter.shape)
-            for parameter, piece in zip(self.parameters, jax.lax.split(constrained, sizes))
-        }
+        return named(self.parameters, constrained)
+
+    def values(self, theta: jax.Array) -> dict[str, jax.Array]:
+        """The named, constrained parameters, the net's weights, and what the prior derives."""
+        values = self.constrain(theta)
+        if not self.derived:
+            return values
+        latents = self._latents(values)
+        if self.found:
+            made = self.prior.weights(latents)
+            values = values | {path: made[path] for path in self.found}
+        derived = self.prior.derived(latents)
+        return values | {name: derived[name] for name in self.extra}
 
     def unconstrain(self, params: Mapping[str, Any]) -> jax.Array:
         """θ from named, constrained parameters; the inverse of `constrain`.
@@ -221,27 +273,72 @@ class Target(AbstractTarget):
             start = stop
         return jnp.concatenate(pieces)
 
-    def split(self, theta: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
-        """θ as the net's parameter tree and the likelihood's unknowns."""
+    def latents(self, theta: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """θ as the prior's latents and the likelihood's unknowns."""
         values = self.constrain(theta)
-        structure, leaves = self.template
-        weights = [
-            values[parameter.path].astype(dtype)
-            for parameter, (_, dtype) in zip(self.parameters, leaves)
-        ]
         unknowns = {
             path.removeprefix(UNKNOWN): value
             for path, value in values.items()
             if path.startswith(UNKNOWN)
         }
-        return jax.tree.unflatten(structure, weights), unknowns
+        return self._latents(values), unknowns
+
+    def _latents(self, values: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        return {p.path: values[p.path] for p in self.parameters[: self.latent_count]}
+
+    def tree(self, weights: Mapping[str, jax.Array]) -> Any:
+        """Weights by path as the net's parameter tree."""
+        structure, leaves = self.template
+        cast = [weights[p].astype(dtype) for (p, _), (_, dtype) in zip(self.weights, leaves)]
+        return jax.tree.unflatten(structure, cast)
+
+    def split(self, theta: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        """θ as the net's parameter tree and the likelihood's unknowns.
+
+        Raises:
+            TypeError: the prior reads columns of x, so that each row has weights of its own.
+        """
+        if self.columns:
+            raise TypeError(
+                "prior: it reads columns of x, so that every row has weights of its own; ask the "
+                "target for outputs."
+            )
+        latents, unknowns = self.latents(theta)
+        return self.tree(self.prior.weights(latents)), unknowns
 
     # -- the model as densities -------------------------------------------------------------------
 
-    def outputs(self, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The net's outputs (rows, outputs per target, *targets) and the likelihood's unknowns."""
-        weights, unknowns = self.split(theta)
-        return self.shaped(self.lowered(self.net.apply)(weights, x).astype(theta.dtype)), unknowns
+    def outputs(
+        self, theta: jax.Array, x: Any, aside: Any = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The net's outputs (rows, outputs per target, *targets) and the likelihood's unknowns.
+
+        Args:
+            theta: (D,). x: rows. aside: what a posterior draw has beside θ; None in training.
+        """
+        latents, unknowns = self.latents(theta)
+        if self.columns:
+            function = self.lowered(lambda latents, x: self.evaluate(latents, x, aside))
+            out = function(latents, x)
+        else:
+            weights = self.tree(self.prior.weights(latents, None, aside))
+            out = self.lowered(self.net.apply)(weights, x)
+        return self.shaped(out.astype(theta.dtype)), unknowns
+
+    def evaluate(self, latents: Mapping[str, jax.Array], x: Any, aside: Any = None) -> Any:
+        """What the net gives for rows of x, with weights made of latents.
+
+        Where the prior reads columns of x, each row has weights of its own; those that do not
+        depend on the row are not repeated.
+        """
+        if not self.columns:
+            return self.net.apply(self.tree(self.prior.weights(latents, None, aside)), x)
+
+        def row(read: jax.Array, x: jax.Array) -> jax.Array:
+            weights = self.tree(self.prior.weights(latents, read, aside))
+            return self.net.apply(weights, jax.tree.map(lambda leaf: leaf[None], x))[0]
+
+        return jax.vmap(row)(*separate(x, self.columns))
 
     def lowered(self, function: Callable) -> Callable:
         """`function` with fast convolutions, where the net has any."""
@@ -253,13 +350,13 @@ class Target(AbstractTarget):
         """What the net gave, as (rows, outputs per target, *targets)."""
         return out.reshape(out.shape[0], self.likelihood.outputs_per_target, *self.y_shape)
 
-    def distribution(self, theta: jax.Array, x: jax.Array) -> dist.Distribution:
+    def distribution(self, theta: jax.Array, x: Any, aside: Any = None) -> dist.Distribution:
         """p(y | x, θ), with batch shape (rows, *targets)."""
-        return self.likelihood.distribution(*self.outputs(theta, x))
+        return self.likelihood.distribution(*self.outputs(theta, x, aside))
 
-    def log_likelihood(self, theta: jax.Array, batch: Batch) -> jax.Array:
+    def log_likelihood(self, theta: jax.Array, batch: Batch, aside: Any = None) -> jax.Array:
         """log p(yᵢ | xᵢ, θ) of every example of the batch: (B,)."""
-        outputs, unknowns = self.outputs(theta, batch.x)
+        outputs, unknowns = self.outputs(theta, batch.x, aside)
         return self.likelihood.log_prob(outputs, batch.y, unknowns)
 
     def log_prior(self, theta: jax.Array, *, jacobian: bool = True) -> jax.Array:
@@ -289,9 +386,10 @@ class Target(AbstractTarget):
         return normal, (*other, *self.recollections)
 
     @property
-    def recollections(self) -> tuple[Recollection, ...]:
+    def recollections(self) -> tuple[Any, ...]:
         """What the prior remembers of predictions, if it does: a part without elements of θ."""
-        return (Recollection(self.prior, self),) if isinstance(self.prior, Remembered) else ()
+        term = self.prior.term(self)
+        return () if term is None else (term,)
 
     def log_prior_of(self, theta: jax.Array, blocks: tuple[Any, ...]) -> jax.Array:
         """The part of `log_prior` that comes from `blocks`."""
@@ -308,26 +406,51 @@ class Target(AbstractTarget):
                 "prior: it remembers what a posterior predicts, and cannot be drawn from. Start at "
                 "the posterior (init=posterior), by a method that draws none of the prior."
             )
-        keys = [jax.random.fold_in(key, number) for number in range(len(self.blocks))]
-        return jnp.concatenate([block.draw(key, 1)[0] for block, key in zip(self.blocks, keys)])
+        return self._by_block(key, lambda block, key: block.draw(key, 1)[0])
 
     def net_draw(self, key: jax.Array) -> jax.Array:
-        """θ with the net's own initial weights; the likelihood's unknowns at their prior median.
+        """θ with the net's own initial weights; other unknowns at their prior median.
 
         Under a joint prior it is a draw from it, and under others a weight outside its support is.
         """
-        leaves = [leaf.ravel() for leaf in jax.tree.leaves(self.net.init(key))]
-        values = jnp.concatenate(leaves).astype(float_dtype())
-        pieces, start = [], 0
-        for number, block in enumerate(self.blocks):
-            stop = start + block.count
-            given = values[start:stop] if stop <= values.size else values[:0]
-            pieces.append(block.start_draw(jax.random.fold_in(key, number), given))
-            start = stop
-        return jnp.concatenate(pieces)
+        leaves = jax.tree.leaves(self.net.init(key))
+        weights = {
+            path: leaf.astype(float_dtype()) for (path, _), leaf in zip(self.weights, leaves)
+        }
+        started = self.prior.start(weights, key)
+
+        def start(block: Any, key: jax.Array) -> jax.Array:
+            inside = [p.path for p in self.parameters if block.start <= p.start < block.stop]
+            if not all(path in started for path in inside):
+                return block.start_draw(key, jnp.zeros(0))
+            values = [jnp.asarray(started[path], float_dtype()).ravel() for path in inside]
+            return block.start_draw(key, jnp.concatenate(values))
+
+        return self._by_block(key, start)
+
+    def _by_block(self, key: jax.Array, piece: Callable[[Any, jax.Array], jax.Array]) -> jax.Array:
+        """θ block by block; those whose prior depends on others after those others."""
+        keys = [jax.random.fold_in(key, number) for number in range(len(self.blocks))]
+        pieces = [
+            jnp.zeros(block.stop - block.start) if block.given else piece(block, key)
+            for block, key in zip(self.blocks, keys)
+        ]
+        theta = jnp.concatenate(pieces)
+        given = [(block, key) for block, key in zip(self.blocks, keys) if block.given]
+        for block, key in sorted(given, key=lambda pair: len(pair[0].names)):
+            drawn = piece(block.at(theta), key)
+            theta = theta.at[block.start : block.stop].set(drawn)
+        return theta
 
 
-def _number_slots(model: Model) -> tuple[Prior, AbstractLikelihood, tuple[Slot, ...]]:
+def _at_start(prior: AbstractPrior, slots: tuple[Slot, ...]) -> AbstractPrior:
+    """The prior with its numbers to be learned where they start."""
+    if not slots:
+        return prior
+    return prior.fill({slot.token: slot.constrain(jnp.asarray(slot.start)) for slot in slots})
+
+
+def _number_slots(model: Model) -> tuple[AbstractPrior, AbstractLikelihood, tuple[Slot, ...]]:
     """The model's prior and likelihood, and the numbers to be learned in them.
 
     Tokens become positions, so that a model stated twice is the same target to a compiler.

@@ -25,7 +25,7 @@ from posterity.layout import Block, Parameter
 from posterity.learnable import Slot
 from posterity.model.arguments import Arguments
 from posterity.model.program import ProgramModel
-from posterity.model.target import AbstractTarget, check_counts
+from posterity.model.target import AbstractTarget, Weights, check_counts
 from posterity.storable import Given, stored
 
 
@@ -53,25 +53,37 @@ class ProgramTarget(AbstractTarget):
     deterministic: tuple[str, ...] = eqx.field(static=True)
     observed: tuple[str, ...] = eqx.field(static=True)
     improper: tuple[str, ...] = eqx.field(static=True)
-    kl_weight: float = eqx.field(static=True)
-    rows: int = eqx.field(static=True)
+    kl_weight: Any
+    temperature: Any
+    rows: Any
     slots: tuple[Slot, ...] = eqx.field(static=True)
 
     def stored_as(self) -> dict[str, Any]:
         """What `build` takes, for files: program and data are given again."""
         program = Given("model", "the model is a NumPyro program")
         arguments = Given("data", "the data of a NumPyro program")
-        return {"program": program, "arguments": arguments, "kl_weight": float(self.kl_weight)}
+        return {
+            "program": program,
+            "arguments": arguments,
+            "kl_weight": float(self.kl_weight),
+            "temperature": float(self.temperature),
+        }
 
     @classmethod
-    def from_stored(cls, program: Any, arguments: Any, kl_weight: float) -> ProgramTarget:
+    def from_stored(
+        cls, program: Any, arguments: Any, kl_weight: float, temperature: float
+    ) -> ProgramTarget:
         """The inverse of `stored_as`, with `Arguments`."""
-        check_counts(arguments.rows, kl_weight)
-        return cls.build(ProgramModel(program), arguments, kl_weight)
+        check_counts(arguments.rows, kl_weight, temperature)
+        return cls.build(ProgramModel(program), arguments, kl_weight, temperature)
 
     @classmethod
     def build(
-        cls, model: ProgramModel, arguments: Arguments, kl_weight: float = 1.0
+        cls,
+        model: ProgramModel,
+        arguments: Arguments,
+        kl_weight: float = 1.0,
+        temperature: float = 1.0,
     ) -> ProgramTarget:
         """The target of `model` for given arguments; the program is run once, abstractly.
 
@@ -99,9 +111,8 @@ class ProgramTarget(AbstractTarget):
             deterministic=tuple(site.name for site in sites if site.kind == "deterministic"),
             observed=tuple(site.name for site in sites if site.kind == "observed"),
             improper=tuple(site.name for site in latent if site.improper),
-            kl_weight=float(kl_weight),
-            rows=arguments.rows,
             slots=(),
+            **Weights.of(arguments.rows, kl_weight, temperature)._asdict(),
         )
         for path in target.improper:
             _refuse_moving_support(target, path)

@@ -7,7 +7,7 @@ its kind, asks a target and so cannot get either wrong. `docs/log-densities.md` 
 # No `from __future__ import annotations`: Equinox reads `AbstractVar` at run time.
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.dtypes import float_dtype
-from posterity.layout import Block, Parameter
+from posterity.layout import Parameter
 from posterity.learnable import Slot
 
 
@@ -29,13 +29,18 @@ class AbstractTarget(eqx.Module):
         rows: N, the number of rows of all data.
         parameters: where each named parameter lives in θ.
         slots: the numbers to be learned (`po.learned`); `at` puts values in their places.
-        kl_weight: 1 for a Bayesian posterior; anything else is a tempered one.
+        kl_weight: weight of the KL in an ELBO; 1 for the Bayesian posterior.
+        temperature: T of the posterior [p(θ) p(y | x, θ)]^(1/T) that a sampler draws from; 1 for
+            the Bayesian posterior. The densities here are those of T = 1.
+
+    `rows`, `kl_weight` and `temperature` are arrays, so that other values compile nothing.
     """
 
-    rows: eqx.AbstractVar[int]
+    rows: eqx.AbstractVar[Any]
     parameters: eqx.AbstractVar[tuple[Parameter, ...]]
     slots: eqx.AbstractVar[tuple[Slot, ...]]
-    kl_weight: eqx.AbstractVar[float]
+    kl_weight: eqx.AbstractVar[Any]
+    temperature: eqx.AbstractVar[Any]
 
     @property
     def size(self) -> int:
@@ -51,6 +56,16 @@ class AbstractTarget(eqx.Module):
     def derived(self) -> tuple[str, ...]:
         """The names of what `values` has beside the parameters."""
         return ()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The names of what has a meaning of its own, as elements of weights have not."""
+        return (*self.paths[self.net_leaves :], *self.derived)
+
+    @property
+    def no_mode(self) -> str | None:
+        """Why a posterior mode would be misleading, as a sentence; None where it is not."""
+        return None
 
     @property
     def dtype(self) -> Any:
@@ -135,7 +150,7 @@ class AbstractTarget(eqx.Module):
 
     def batch_noise(self, covariance: jax.Array, batch: int) -> jax.Array:
         """(N² / B) · covariance of one row: of a scaled sum over B rows, drawn independently."""
-        return self.rows**2 / batch * covariance
+        return self.rows * (self.rows / batch) * covariance
 
     def log_joint(self, theta: jax.Array, batch: Any, *, jacobian: bool = True) -> jax.Array:
         """log p(θ) + (N / B) Σ log p(yᵢ | xᵢ, θ)."""
@@ -151,7 +166,7 @@ class AbstractTarget(eqx.Module):
     # -- the prior's own affairs ------------------------------------------------------------------
 
     @abstractmethod
-    def normal_blocks(self) -> tuple[list[tuple[Block, Any, Any]], tuple[Any, ...]]:
+    def normal_blocks(self) -> tuple[list[tuple[Any, Any, Any]], tuple[Any, ...]]:
         """The parts of θ with a normal prior as (block, loc, sd), flat, and the other parts."""
 
     @abstractmethod
@@ -167,13 +182,29 @@ class AbstractTarget(eqx.Module):
         """θ to start from, where nothing else is asked for."""
 
 
-def check_counts(rows: int, kl_weight: float) -> None:
+class Weights(NamedTuple):
+    """N, the weight of the KL and the temperature, as the arrays that a target holds."""
+
+    rows: np.int32
+    kl_weight: np.floating
+    temperature: np.floating
+
+    @classmethod
+    def of(cls, rows: int, kl_weight: float, temperature: float) -> Self:
+        """In the library's precision."""
+        dtype = np.dtype(float_dtype()).type
+        return cls(np.int32(rows), dtype(kl_weight), dtype(temperature))
+
+
+def check_counts(rows: int, kl_weight: float, temperature: float) -> None:
     """Refuse what no fit has, as a forged file may have it.
 
     Raises:
-        ValueError: no rows, or a weight that is negative or not finite.
+        ValueError: no rows, or a weight or temperature that is negative or not finite.
     """
     if rows < 1:
         raise ValueError(f"rows must be at least 1, not {rows}.")
-    if not 0 <= kl_weight < np.inf:
-        raise ValueError(f"kl_weight must be a finite number from 0, not {kl_weight}.")
+    if not 0 < kl_weight < np.inf:
+        raise ValueError(f"kl_weight must be positive and finite, not {kl_weight}.")
+    if not 0 <= temperature < np.inf:
+        raise ValueError(f"temperature must be a finite number from 0, not {temperature}.")

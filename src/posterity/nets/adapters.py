@@ -18,13 +18,13 @@ class FunctionNet(AbstractNet):
     """A net from two functions: `init(key) -> params` and `apply(params, x) -> outputs`."""
 
     init_function: Callable[[jax.Array], Params] = eqx.field(static=True)
-    apply_function: Callable[[Params, jax.Array], jax.Array] = eqx.field(static=True)
+    apply_function: Callable[[Params, Any], jax.Array] = eqx.field(static=True)
 
     def init(self, key: jax.Array) -> Params:
         """The user's initial parameters."""
         return self.init_function(key)
 
-    def apply(self, params: Params, x: jax.Array) -> jax.Array:
+    def apply(self, params: Params, x: Any) -> jax.Array:
         """The user's outputs for rows `x`."""
         return self.apply_function(params, x)
 
@@ -33,7 +33,8 @@ class FunctionNet(AbstractNet):
 class EquinoxNet(AbstractNet):
     """An Equinox module of one example, mapped over the rows.
 
-    Its floating-point arrays are the parameters.
+    Its floating-point arrays are the parameters. Where the inputs are a tuple or a dictionary of
+    arrays, the module is called with one row of it, as one argument.
     """
 
     holds_weights: ClassVar[bool] = True
@@ -61,7 +62,7 @@ class EquinoxNet(AbstractNet):
         del key
         return eqx.filter(self.module, eqx.is_inexact_array)
 
-    def apply(self, params: Params, x: jax.Array) -> jax.Array:
+    def apply(self, params: Params, x: Any) -> jax.Array:
         """The module with its arrays replaced by `params`, mapped over the rows of `x`."""
         module: Any = eqx.combine(
             params, eqx.filter(self.module, eqx.is_inexact_array, inverse=True)
@@ -81,7 +82,7 @@ class NNXNet(AbstractNet):
         del key
         return self.held
 
-    def apply(self, params: Params, x: jax.Array) -> jax.Array:
+    def apply(self, params: Params, x: Any) -> jax.Array:
         """The module with its parameters replaced by `params`, applied to the batch `x`."""
         from flax import nnx
 
@@ -110,7 +111,8 @@ def as_net(given: Any) -> AbstractNet:
     Args:
         given: one of `posterity.nets`; an Equinox module that maps one example to its outputs; a
             Flax NNX module that maps a batch; or a pair of functions ``(init, apply)`` with
-            ``init(key) -> params`` and ``apply(params, x) -> outputs`` for a batch.
+            ``init(key) -> params`` and ``apply(params, x) -> outputs`` for a batch. Inputs that are
+            a tuple or a dictionary of arrays are passed as one argument.
 
     Raises:
         TypeError: none of these.

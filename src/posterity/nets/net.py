@@ -31,5 +31,5 @@ class AbstractNet(eqx.Module):
         """Initial parameters: a pytree of floating-point arrays whose paths name them."""
 
     @abstractmethod
-    def apply(self, params: Params, x: jax.Array) -> jax.Array:
-        """Outputs (rows, outputs) for inputs `x` (rows, ...)."""
+    def apply(self, params: Params, x: Any) -> jax.Array:
+        """Outputs (rows, outputs) for inputs `x`: (rows, ...), or a tuple or dictionary."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from posterity.data.batches import as_inputs
+from posterity.inputs import as_table, read
 from posterity.plots import scatter, style
 from posterity.plots.predictions import draws_of, in_units
 from posterity.posterior import Posterior
@@ -60,7 +60,8 @@ def band(
     Raises:
         ValueError: the model has several inputs, several targets or more than two classes.
     """
-    inputs = as_inputs(x)
+    given = read(x)
+    inputs = as_table(given)
     targets = None if y is None else np.asarray(y)
     scatter.check_rows(inputs, targets, most_inputs=1)
     points = np.linspace(*style.span(inputs, MARGIN), grid)[:, None]
@@ -71,7 +72,7 @@ def band(
     at = style.original(points, rescale_x)[:, 0]
     ax = style.axes(ax)
     percent = f"{100 * interval:.4g} %"
-    classes = pred.kind == "classification"
+    classes = pred.classes > 0
     if not classes:
         wide = pred.interval(interval, of="y")
         name = style.plain(f"{percent} interval of {y_name}")
@@ -86,6 +87,6 @@ def band(
         scatter.rows(ax, style.original(inputs, rescale_x)[:, 0], targets)
     ax.set_xlim(at[0], at[-1])
     named = f"probability of {style.class_name(1, class_names)}" if classes else y_name
-    style.label(ax, style.input_names(x, x_names, 1)[0], named)
+    style.label(ax, style.input_names(given, x_names, 1)[0], named)
     style.legend(ax)
     return ax

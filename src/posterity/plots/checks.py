@@ -38,7 +38,7 @@ def predicted_observed(
     Raises:
         ValueError: the targets are classes, or of another shape than the prediction.
     """
-    if pred.kind == "classification":
+    if pred.classes:
         raise ValueError("predicted_observed: the targets are classes; use calibration.")
     truth = np.asarray(y, float)
     if truth.shape != pred.mean.shape:
@@ -168,15 +168,12 @@ def confidence(pred: Predictive, y: Any, *, bins: int = 20, ax: Axes | None = No
 
 def _confidence(pred: Predictive, y: Any) -> tuple[np.ndarray, np.ndarray, float]:
     """Probability of the predicted class, whether it is the true one, and the least possible."""
-    if pred.kind != "classification":
+    if not pred.classes:
         raise ValueError("pred: its targets are no classes; use predicted_observed.")
     labels = np.asarray(y)
     if labels.shape != pred.label.shape:
         raise ValueError(f"y: expected shape {pred.label.shape}, got {labels.shape}.")
-    probs = pred.probs
-    confident = np.maximum(probs, 1 - probs) if probs.ndim == 1 else probs.max(1)
-    classes = 2 if probs.ndim == 1 else probs.shape[1]
-    return np.clip(confident, 0, 1), pred.label == labels, 1 / classes
+    return np.clip(pred.probs.max(1), 0, 1), pred.label == labels, 1 / pred.classes
 
 
 def _wilson(share: np.ndarray, n: np.ndarray, z: float = 1.645) -> tuple[np.ndarray, np.ndarray]:

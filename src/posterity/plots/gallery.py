@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from posterity.data.batches import as_inputs, as_targets
+from posterity.data.batches import as_targets
+from posterity.inputs import read, take
 from posterity.plots import mixing, style
 from posterity.plots.bands import band
 from posterity.plots.checks import calibration, confidence, predicted_observed
@@ -72,7 +73,7 @@ class Rows(NamedTuple):
     """
 
     name: str
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     pred: Predictive
     pred_y: np.ndarray
@@ -89,16 +90,16 @@ class Rows(NamedTuple):
         """
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(f"data, test: expected a pair (x, y), got {type(pair).__name__}.")
-        x = as_inputs(pair[0])
+        given = read(pair[0]).matched(posterior.target.inputs)
+        x = given.converted(posterior.target.inputs)
         y = as_targets(pair[1], posterior.target.likelihood, one_class=True)
-        if len(x) != len(y):
-            raise ValueError(f"data, test: x has {len(x)} rows and y has {len(y)}.")
-        part = np.arange(len(x))
-        if most is not None and len(x) > most:
-            part = np.linspace(0, len(x) - 1, most).astype(int)
-        columns = [str(name) for name in getattr(pair[0], "columns", [])]
-        pred = in_units(posterior.predict(x[part]), names.rescale)
-        return cls(name, x, y, pred, y[part], names.x or columns or None)
+        if given.rows != len(y):
+            raise ValueError(f"data, test: x has {given.rows} rows and y has {len(y)}.")
+        part = np.arange(given.rows)
+        if most is not None and given.rows > most:
+            part = np.linspace(0, given.rows - 1, most).astype(int)
+        pred = in_units(posterior.predict(take(x, part)), names.rescale)
+        return cls(name, x, y, pred, y[part], names.x or given.columns)
 
     @property
     def used(self) -> str:
@@ -183,10 +184,10 @@ def _chains(posterior: Posterior, rows: Rows | None, names: Names) -> list[Pictu
 def _over_x(posterior: Posterior, rows: Rows, names: Names) -> list[Picture]:
     """Data and predictions over x, where there are one or two inputs and one target."""
     target = posterior.target
-    classes = getattr(target.likelihood, "classes", 0)
+    classes = target.likelihood.classes
     if target.y_shape:
         return []
-    if target.x_shape == (1,) and classes <= 2:
+    if target.inputs.shape == (1,) and classes <= 2:
         ax = band(
             posterior,
             rows.x,
@@ -199,7 +200,7 @@ def _over_x(posterior: Posterior, rows: Rows, names: Names) -> list[Picture]:
         )
         caption = CURVE if classes else BAND
         return [Picture("Prediction", f"{caption} With the {rows.name}.", ax)]
-    return _surfaces(posterior, rows, names, classes) if target.x_shape == (2,) else []
+    return _surfaces(posterior, rows, names, classes) if target.inputs.shape == (2,) else []
 
 
 def _surfaces(posterior: Posterior, rows: Rows, names: Names, classes: int) -> list[Picture]:
@@ -225,7 +226,7 @@ def _surfaces(posterior: Posterior, rows: Rows, names: Names, classes: int) -> l
 def _checks(rows: Rows, names: Names, *, by_band: bool) -> list[Picture]:
     """Predictions held against the truth; for real targets over one input a band shows it."""
     pred, y = rows.pred, rows.pred_y
-    if pred.kind == "classification":
+    if pred.classes:
         return [
             Picture("Calibration", f"{CALIBRATION} The {rows.name}.", calibration(pred, y)),
             Picture("Confidence", f"{CONFIDENCE} The {rows.name}.", confidence(pred, y)),

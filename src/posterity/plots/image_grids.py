@@ -61,9 +61,9 @@ def held_out(
     """
     shown = _checked(pred, images, labels, answers, n)
     few = pred.take(np.arange(len(shown)))
-    probs, draws = few.mean, few.raw()
-    if probs.ndim == 1:
-        probs, draws = (np.stack([1 - p, p], axis=-1) for p in (probs, draws))
+    probs, draws = few.probs, few.raw()
+    if draws.ndim == 2:  # of two classes P(y = 1)
+        draws = np.stack([1 - draws, draws], axis=-1)
     draws = draws[np.linspace(0, len(draws) - 1, min(len(draws), MOST_DRAWS)).astype(int)]
     classes = probs.shape[1]
     names = [style.class_name(k, class_names) if class_names else str(k) for k in range(classes)]
@@ -86,7 +86,7 @@ def held_out(
 
 def _checked(pred: Predictive, images: Any, labels: Any, answers: Any, n: int) -> np.ndarray:
     """The images that are shown."""
-    if pred.kind != "classification":
+    if not pred.classes:
         raise ValueError("pred: its targets are no classes.")
     rows = pred.label.shape
     array = np.asarray(images)

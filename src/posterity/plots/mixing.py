@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from posterity.data.batches import as_inputs
 from posterity.diagnostics import convergence as figures
 from posterity.diagnostics.monitored import Quantities, watch
 from posterity.distributions.draws import AbstractDraws
+from posterity.inputs import as_inputs, row_count, take
 from posterity.plots import style
 from posterity.plots.style import Rescale
 from posterity.posterior import Posterior
@@ -256,12 +256,15 @@ def _panels(
     kept = posterior.distribution
     if not (isinstance(kept, AbstractDraws) and has_chains(posterior)):
         raise ValueError("posterior: it holds no chains of four draws or more.")
-    inputs = np.zeros(0) if x is None else as_inputs(x)
-    rows = np.linspace(0, len(inputs) - 1, min(ROWS, len(inputs))).astype(int)
-    watched = watch(posterior.target, kept, None if x is None else inputs[rows], rows)
+    rows = np.zeros(0, int)
+    if x is not None:
+        x = as_inputs(x, posterior.target.inputs)
+        rows = np.linspace(0, row_count(x) - 1, min(ROWS, row_count(x))).astype(int)
+        x = take(x, rows)
+    watched = watch(posterior.target, kept, x, rows)
     panels, step = [], watched.step
     if watched.predictions is not None:
-        of_classes = hasattr(posterior.target.likelihood, "classes")
+        of_classes = posterior.target.likelihood.classes > 0
         loc, scale = (0.0, 1.0) if of_classes or rescale is None else rescale
         unit = "probability" if of_classes else y_name
         if of_classes and watched.predictions.values.shape[2] == len(rows):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from posterity.data.batches import as_inputs
+from posterity.inputs import as_table
 from posterity.plots import style
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def data(
     >>> ax.get_ylabel()
     'height'
     """
-    inputs, targets = as_inputs(x), np.asarray(y)
+    inputs, targets = as_table(x), np.asarray(y)
     check_rows(inputs, targets, most_inputs=2)
     names = style.input_names(x, x_names, inputs.shape[1])
     shown = style.original(inputs, rescale_x)

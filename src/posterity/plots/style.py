@@ -145,7 +145,7 @@ def input_names(x: Any, names: Sequence[str] | None, columns: int) -> list[str]:
     Raises:
         ValueError: `names` has another length than there are columns.
     """
-    if names is None and hasattr(x, "columns"):
+    if names is None and getattr(x, "columns", None) is not None:
         names = [str(name) for name in x.columns]
     if names is None:
         return ["x"] if columns == 1 else [f"x{_below(index + 1)}" for index in range(columns)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from posterity.data.batches import as_inputs
+from posterity.inputs import as_table, read
 from posterity.plots import scatter, style
 from posterity.plots.predictions import draws_of, in_units
 from posterity.posterior import Posterior
@@ -53,15 +53,14 @@ def probability_surface(
     Raises:
         ValueError: the model has other than two inputs, no classes, or no such class.
     """
-    likelihood = posterior.target.likelihood
-    if likelihood.kind != "classification":
+    number = posterior.target.likelihood.classes
+    if not number:
         raise ValueError("probability_surface: the targets are no classes; use sd_surface.")
-    number = likelihood.classes  # type: ignore[attr-defined]
     if not 0 <= class_index < number:
         raise ValueError(f"class_index: must be one of 0 … {number - 1}, not {class_index!r}.")
 
     def probability(pred: Predictive) -> np.ndarray:
-        return _probability(pred.probs, class_index)
+        return pred.probs[:, class_index]
 
     plane = _Plane(posterior, x, grid, draws, rescale_x)
     ends = [style.tint(style.colour(index), TINT) for index in (1 - class_index, class_index)]
@@ -73,7 +72,7 @@ def probability_surface(
     if values.min() < 0.5 < values.max():
         ax.contour(*plane.mesh, values, levels=[0.5], colors=style.INK, linewidths=1.2)
     style.colorbar(ax, mesh, f"probability of {name}")
-    return plane.finish(ax, x, y, x_names, class_names)
+    return plane.finish(ax, y, x_names, class_names)
 
 
 def sd_surface(
@@ -110,11 +109,11 @@ def sd_surface(
     values = plane.predict(lambda pred: in_units(pred, rescale).sd)
     ax = style.axes(ax, grid=False)
     most, least = float(values.max()), 0.0
-    if posterior.target.likelihood.kind != "classification":
+    if not posterior.target.likelihood.classes:
         least = min(float(values.min()), 0.8 * most)  # noise everywhere would hide the rest
     mesh = plane.colour(ax, values, _sds(), (least, most))
     style.colorbar(ax, mesh, f"sd of {y_name}")
-    return plane.finish(ax, x, y, x_names, class_names)
+    return plane.finish(ax, y, x_names, class_names)
 
 
 def epistemic_surface(
@@ -152,12 +151,12 @@ def epistemic_surface(
     values = plane.predict(lambda pred: np.sqrt(in_units(pred, rescale).epistemic))
     ax = style.axes(ax, grid=False)
     mesh = plane.colour(ax, values, _sds(), (0.0, float(values.max())))
-    classes = getattr(posterior.target.likelihood, "classes", 0)
+    classes = posterior.target.likelihood.classes
     what = f"the mean of {y_name}"
     if classes:
         what = "the probability" if classes == 2 else "the probabilities"
     style.colorbar(ax, mesh, f"sd of {what} over draws")
-    return plane.finish(ax, x, y, x_names, class_names)
+    return plane.finish(ax, y, x_names, class_names)
 
 
 class _Plane:
@@ -175,11 +174,15 @@ class _Plane:
         draws: int,
         rescale_x: style.Rescale | None,
     ) -> None:
-        inputs = as_inputs(x)
+        given = read(x)
+        inputs = as_table(given)
         if inputs.shape[1:] != (2,):
             raise ValueError(
                 f"x: a surface needs two inputs, but its rows have shape {inputs.shape[1:]}."
             )
+        if given.spec.alike(posterior.target.inputs):  # else `predict` will say what is wrong
+            given = given.matched(posterior.target.inputs)
+            inputs = as_table(given)
         if len(posterior.target.y_shape):
             raise ValueError("posterior: a surface shows one target, and the model has several.")
         if grid < 2:
@@ -189,6 +192,7 @@ class _Plane:
         shown = style.original(self.points, rescale_x)
         self.mesh = [shown[:, column].reshape(grid, grid) for column in (0, 1)]
         self._posterior, self._draws, self._rescale_x = posterior, draws, rescale_x
+        self._given, self._inputs = given, inputs
 
     def predict(self, of: Callable[[Predictive], np.ndarray]) -> np.ndarray:
         """A figure of the predictive distribution at every point: (grid, grid)."""
@@ -213,35 +217,27 @@ class _Plane:
     def finish(
         self,
         ax: Axes,
-        x: Any,
         y: Any,
         x_names: Sequence[str] | None,
         class_names: Sequence[str] | None,
     ) -> Axes:
         """The data on top, and names on the axes."""
-        inputs = as_inputs(x)
+        inputs = self._inputs
         shown = style.original(inputs, self._rescale_x)
         if y is not None:
             targets = np.asarray(y)
             scatter.check_rows(inputs, targets, most_inputs=2)
-            if self._posterior.target.likelihood.kind == "classification":
+            if self._posterior.target.likelihood.classes:
                 scatter.classes(ax, shown, targets, class_names)
             else:
                 first, second = shown.T
                 ax.scatter(first, second, s=12, color=style.COLOURS[5], linewidths=0, label="data")
             style.legend(ax)
-        names = style.input_names(x, x_names, 2)
+        names = style.input_names(self._given, x_names, 2)
         style.label(ax, names[0], names[1])
         ax.set_xlim(self.mesh[0].min(), self.mesh[0].max())
         ax.set_ylim(self.mesh[1].min(), self.mesh[1].max())
         return ax
-
-
-def _probability(probs: np.ndarray, class_index: int) -> np.ndarray:
-    """P(y = k) of every row; Bernoulli's one number is that of class 1."""
-    if probs.ndim == 2:
-        return probs[:, class_index]
-    return probs if class_index == 1 else 1 - probs
 
 
 def _sds() -> Any:

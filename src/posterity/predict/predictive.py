@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from posterity.cpu.compile import use_compilation_cache
-from posterity.data.batches import as_inputs, as_targets
+from posterity.data.batches import as_targets
 from posterity.distributions.distribution import AbstractDistribution
-from posterity.likelihoods.classes import AbstractClassLikelihood, Categorical
+from posterity.inputs import as_inputs, row_count, take
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.net_target import Target
 from posterity.predict import quantiles, refusal, stream
@@ -21,31 +21,13 @@ from posterity.predict.windows import Source, source_of
 SMALLEST_PROBABILITY = 1e-30  # that a mean over draws in float32 holds with all its digits
 
 
-def check_rows(x: Any, expected: tuple[int, ...], name: str = "x") -> np.ndarray:
-    """Inputs as an array, checked to be rows of the shape that was fitted.
-
-    Args:
-        x: the inputs (rows, ...). expected: shape of a row. name: what the user calls them.
-
-    Raises:
-        TypeError, ValueError: they are not.
-    """
-    inputs = as_inputs(x, name)
-    if inputs.shape[1:] != expected:
-        raise ValueError(
-            f"{name}: its rows have shape {inputs.shape[1:]}, but the model was fitted to rows of "
-            f"shape {expected}. Give the same columns in the same order as in fit."
-        )
-    return inputs
-
-
 def predict(
     target: Target, distribution: AbstractDistribution, x: Any, draws: int, seed: int
 ) -> Predictive:
     """The predictive distribution at `x`, of a distribution over θ; see `Posterior.predict`."""
     if isinstance(draws, bool) or int(draws) != draws or draws < 1:
         raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
-    inputs = check_rows(x, target.x_shape)
+    inputs = as_inputs(x, target.inputs)
     use_compilation_cache()
     source = source_of(target, distribution, seed, int(draws))
     found = stream.moments(source, inputs)
@@ -69,15 +51,15 @@ class Predictive:
         total = aleatoric + epistemic,   Var[y] = E_θ Var[y | θ] + Var_θ E[y | θ],
 
     into noise that more data will not remove and ignorance of θ that they will. For classes y is
-    one-hot, and the variances of Categorical's classes are added up. The entropy of classes splits
+    one-hot, and the variances of three classes or more are added up. The entropy of classes splits
     alike: entropy = expected_entropy + mutual_information.
 
     Quantiles, log probabilities and raw draws are computed when asked for, by going through the
     draws again.
 
     Attributes:
-        mean: E[y]: (rows,) or (rows, targets). For Bernoulli P(y = 1), (rows,); for Categorical the
-            probability of every class, (rows, K).
+        mean: E[y]: (rows,) or (rows, targets). Of two classes P(y = 1), (rows,); of K classes, in
+            order or not, the probability of each, (rows, K).
         aleatoric: mean variance of y given θ, in squared units of y: (rows,) or (rows, targets).
         epistemic: variance of the mean of y given θ; the same shape.
         draws: how many posterior draws the averages are over.
@@ -89,14 +71,19 @@ class Predictive:
     draws: int
     _expected_entropy: np.ndarray = dataclasses.field(repr=False)
     _source: Source = dataclasses.field(repr=False)
-    _x: np.ndarray = dataclasses.field(repr=False)
+    _x: Any = dataclasses.field(repr=False)
     _loc: float = dataclasses.field(default=0.0, repr=False)
     _scale: float = dataclasses.field(default=1.0, repr=False)
 
     @property
     def kind(self) -> str:
-        """What the targets are: ``"classification"``, ``"regression"`` or ``"count"``."""
+        """``"classification"``, ``"ordinal"``, ``"count"`` or ``"regression"``."""
         return self._likelihood.kind
+
+    @property
+    def classes(self) -> int:
+        """The number of classes K; 0 where the targets are no labels."""
+        return self._likelihood.classes
 
     @property
     def total(self) -> np.ndarray:
@@ -112,9 +99,9 @@ class Predictive:
 
     @property
     def probs(self) -> np.ndarray:
-        """Class probabilities: P(y = 1) (rows,) for Bernoulli, (rows, K) for Categorical."""
+        """The probability of every class, two classes included: (rows, K)."""
         self._need_classes("probs")
-        return self.mean
+        return refusal.by_class(self.mean)
 
     @property
     def label(self) -> np.ndarray:
@@ -123,6 +110,16 @@ class Predictive:
         if self.mean.ndim == 1:
             return (self.mean > 0.5).astype(np.int64)
         return self.mean.argmax(1)
+
+    @property
+    def expected_rank(self) -> np.ndarray:
+        """Σₖ k P(y = k), of ordered classes 0 … K − 1: (rows,)."""
+        self._need_classes("expected_rank")
+        if not self._likelihood.ordered:
+            raise AttributeError(
+                "expected_rank is for ordered classes; these have no order: use probs or label."
+            )
+        return self.probs @ np.arange(self.classes, dtype=self.mean.dtype)
 
     @property
     def entropy(self) -> np.ndarray:
@@ -197,17 +194,22 @@ class Predictive:
             q: a probability in (0, 1), or several.
             of: ``"y"``: of the predictive distribution, the mixture over draws. ``"mean"``: of
                 E[y | θ] over draws, which for classes is a probability; this is ignorance only.
-                None: ``"mean"`` for classes and ``"y"`` otherwise.
+                None: ``"mean"`` for classes without an order and ``"y"`` otherwise.
 
         Returns:
-            The shape of `mean`, with a leading axis where `q` has several; exact for the draws used
-            to a millionth of the bracket μ ± sd √((1 − q)/q).
+            The shape of `mean`, or (rows,) for ranks of ordered classes, with a leading axis where
+            `q` has several. Inside the support of y, and exact for the draws used to a millionth of
+            the bracket μ ± sd √((1 − q)/q); where the support has an end, also to a millionth of
+            the distance from it.
 
         Raises:
-            ValueError: a probability out of range, or ``of="y"`` for classes.
+            ValueError: a probability out of range, or ``of="y"`` for classes without an order.
         """
         levels = quantiles.levels_of(q)
-        of = quantiles.resolve(of, self.kind)
+        of = quantiles.resolve(of, self._likelihood)
+        if of == "y" and self.classes:
+            ranks = quantiles.ranks(self.probs, levels)
+            return ranks if np.ndim(q) else ranks[0]
         mean, sd = self._unscaled(of)
         found = quantiles.solve(self._source, self._x, levels, mean, sd, of)
         found = (self._loc + self._scale * found).astype(mean.dtype)
@@ -227,7 +229,7 @@ class Predictive:
 
     def _unscaled(self, of: Of) -> tuple[np.ndarray, np.ndarray]:
         """Mean and sd by element of `mean`, in the model's own units."""
-        if self.kind == "classification" and self.mean.ndim == 2:
+        if self.classes and self.mean.ndim == 2:
             # Of each class: `epistemic` is their sum.
             found = stream.moments(self._source, self._x)
             return found.mean, np.sqrt(found.m2 / self.draws)
@@ -247,12 +249,13 @@ class Predictive:
         if self._scale != 1.0 or self._loc != 0.0:
             y = (np.asarray(y, float) - self._loc) / self._scale
         targets = as_targets(y, self._likelihood, one_class=True)
-        expected = (self._x.shape[0], *self._target_shape)
+        expected = (row_count(self._x), *self._target_shape)
         if targets.shape != expected:
             raise ValueError(f"y: expected shape {expected}, got {targets.shape}.")
-        if isinstance(self._likelihood, Categorical):
+        if self.classes and self.mean.ndim == 2:
             # The mean probabilities are this already, but for those that float32 cannot hold.
-            each = np.take_along_axis(self.mean, np.asarray(targets)[:, None], axis=1)[:, 0]
+            labels = np.asarray(targets, np.int64)[:, None]
+            each = np.take_along_axis(self.mean, labels, axis=1)[:, 0]
             if (each > SMALLEST_PROBABILITY).all():
                 return np.log(each)
         each = stream.log_prob(self._source, self._x, targets)
@@ -268,9 +271,7 @@ class Predictive:
         if of not in ("y", "mean"):
             raise ValueError(f'of: must be "y" or "mean", not {of!r}.')
         drawn = stream.raw(self._source, self._x, of == "y")
-        if self._likelihood.kind == "regression":
-            return self._loc + self._scale * drawn
-        return drawn
+        return drawn if self._likelihood.whole else self._loc + self._scale * drawn
 
     def take(self, rows: Any) -> Predictive:
         """The same prediction at some of its rows.
@@ -278,14 +279,14 @@ class Predictive:
         Args:
             rows: indices, a slice or a boolean mask.
         """
-        kept = np.atleast_1d(np.arange(len(self._x))[rows])
+        kept = np.atleast_1d(np.arange(row_count(self._x))[rows])
         return dataclasses.replace(
             self,
             mean=self.mean[kept],
             aleatoric=self.aleatoric[kept],
             epistemic=self.epistemic[kept],
             _expected_entropy=self._expected_entropy[kept],
-            _x=self._x[kept],
+            _x=take(self._x, kept),
         )
 
     def rescaled(self, loc: float, scale: float) -> Predictive:
@@ -300,7 +301,7 @@ class Predictive:
         Raises:
             ValueError: the targets are classes or counts, or `scale` is not positive.
         """
-        if self._likelihood.kind != "regression":
+        if self._likelihood.whole:
             raise ValueError("rescaled: only real targets have a scale.")
         if not 0 < scale < np.inf:
             raise ValueError(f"scale: must be positive and finite, not {scale!r}.")
@@ -322,14 +323,14 @@ class Predictive:
         return self._source.target.y_shape
 
     def _need_classes(self, name: str) -> None:
-        if not isinstance(self._likelihood, AbstractClassLikelihood):
+        if not self.classes:
             raise AttributeError(
                 f"{name} is for class labels; this model's targets are "
-                f"{'counts' if self._likelihood.kind == 'count' else 'real numbers'}: "
+                f"{'counts' if self._likelihood.whole else 'real numbers'}: "
                 "use mean, sd, quantile or interval."
             )
 
 
 def _add_classes(var: np.ndarray, likelihood: AbstractLikelihood) -> np.ndarray:
-    """Variances of one-hot classes added up; Bernoulli has one number for both classes."""
-    return var.sum(-1) if likelihood.kind == "classification" and var.ndim > 1 else var
+    """Variances of one-hot classes added up; two classes have one number for both."""
+    return var.sum(-1) if likelihood.classes and var.ndim > 1 else var

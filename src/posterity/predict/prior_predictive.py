@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.data.batches import as_inputs
+from posterity.distributions.distribution import aside_key
+from posterity.inputs import on_device, read
+from posterity.model.columns import positions
+from posterity.model.indexing import trace
 from posterity.model.model import Model
 from posterity.model.net_target import Target
 
@@ -20,7 +23,7 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
 
     Args:
         model: net, prior and likelihood.
-        x: inputs (rows, ...).
+        x: inputs (rows, ...), as in `fit`.
         draws: number of draws.
         seed: random seed.
 
@@ -41,15 +44,18 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
             f"model: expected a po.Model of a net, got {type(model).__name__}. For a NumPyro "
             "program use numpyro.infer.Predictive(program, num_samples=draws)."
         )
-    inputs = jnp.asarray(as_inputs(x))
-    out = jax.eval_shape(model.net.apply, model.template(), inputs)
-    targets = int(np.prod(out.shape[1:])) // model.likelihood.outputs_per_target
+    given = read(x)
+    _, seen = positions(model.prior.columns, given.spec)
+    found = trace(model.net, model.template(), seen)
+    targets = int(np.prod(found.out[1:])) // model.likelihood.outputs_per_target
     y_shape = (targets,) if targets > 1 else ()
-    target = Target.build(model, inputs.shape[1:], y_shape, rows=1)
+    target = Target.build(model, given.spec, y_shape, rows=1)
+    inputs = on_device(given.converted(target.inputs))
 
     @jax.jit
     def draw(key: jax.Array) -> jax.Array:
         weights, noise = jax.random.split(key)
-        return target.distribution(target.prior_draw(weights), inputs).sample(noise)
+        aside = aside_key(key, jnp.zeros((), jnp.int32))
+        return target.distribution(target.prior_draw(weights), inputs, aside).sample(noise)
 
     return np.asarray(jax.lax.map(draw, jax.random.split(jax.random.key(seed), draws)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -13,7 +13,7 @@ Rule = Literal["probability", "median", "entropy", "mutual_information"]
 
 
 def by_class(probs: np.ndarray) -> np.ndarray:
-    """Probabilities of all classes (rows, K), where Bernoulli gives P(y = 1) only, (rows,)."""
+    """Probabilities of all classes (rows, K), where two classes have P(y = 1) only, (rows,)."""
     return probs if probs.ndim == 2 else np.stack([1 - probs, probs], 1)
 
 
@@ -52,7 +52,7 @@ def refused(
     probs: np.ndarray,
     expected_entropy: np.ndarray,
     source: Source,
-    x: np.ndarray,
+    x: Any,
 ) -> np.ndarray:
     """Which rows rule `by` refuses, as `Predictive.abstain` has the rules: (rows,) booleans.
 
@@ -72,7 +72,7 @@ def refused(
     return doubt > cutoff
 
 
-def _has_candidate(source: Source, x: np.ndarray, probs: np.ndarray, cutoff: float) -> np.ndarray:
+def _has_candidate(source: Source, x: Any, probs: np.ndarray, cutoff: float) -> np.ndarray:
     """Whether half of the draws or more give some class a probability of `cutoff` or more."""
     # One pass over the draws, where a quantile takes several.
     under = np.nextafter(probs.dtype.type(cutoff), probs.dtype.type(-1))

@@ -11,8 +11,9 @@ from posterity.distributions.as_prior import refuse_point
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.distributions.prior_of_predictions import Remembered
 from posterity.dtypes import float_dtype
+from posterity.inputs import as_inputs, on_device, row_count
 from posterity.model.net_target import Target
-from posterity.predict.predictive import check_rows, predict
+from posterity.predict.predictive import predict
 
 
 def remembered(
@@ -20,28 +21,42 @@ def remembered(
 ) -> Remembered:
     """`Posterior.as_prior(remember=x)`, which see.
 
+    A prior b log p₀ + (what R rows are remembered as) and N new rows make, with an ELBO whose KL
+    weighs κ, or at temperature T,
+
+        log q = b log p₀ + R rows + N/κ rows          κ is the weight of the KL
+        log p = (b log p₀ + R rows + N rows) / T      T tempers prior and likelihood alike
+
+    so that the next prior has R ← (R + N/κ) / T and b ← b / T.
+
     Raises:
-        ValueError: no rows, or rows that are not finite or of another shape than in `fit`.
+        ValueError: no rows, or rows that are not finite or of another shape than in `fit`; or a
+            posterior at temperature 0, which is a point.
     """
     refuse_point(distribution)
-    inputs = check_rows(x, target.x_shape, "remember")
+    inputs = as_inputs(x, target.inputs, "remember")
     predicted = predict(target, distribution, inputs, draws, 0)
-    before = target.prior if isinstance(target.prior, Remembered) else None
-    rows = target.rows + (before.rows if before else 0)
-    # A tempered posterior counts every row 1 / temperature times beside the prior.
-    most = rows / len(inputs) / target.kl_weight
-    weights = rows_known(predicted.aleatoric, predicted.epistemic, most)
+    temperature = float(target.temperature)
+    if temperature == 0:
+        raise ValueError(
+            "remember: the posterior was drawn at temperature 0, which is a point and knows no "
+            "uncertainty. Fit at another temperature."
+        )
+    seen = int(target.rows) / float(target.kl_weight)
+    rows = (target.prior.rows_seen + seen) / temperature
+    most = rows / row_count(inputs)
+    counts = rows_known(predicted.aleatoric, predicted.epistemic, most)
     y, shares = target.likelihood.expected(predicted.mean, predicted.aleatoric)
     dtype = target.likelihood.target_dtype
     return Remembered(
-        rules=target.prior.rules,
-        base=before.base if before else target.prior,
-        x=jnp.asarray(inputs, float_dtype()),
+        base=target.prior.first,
+        x=on_device(inputs),
         y=jnp.asarray(y, dtype),
         shares=jnp.asarray(shares, float_dtype()),
-        weights=jnp.asarray(weights, float_dtype()),
+        counts=jnp.asarray(counts, float_dtype()),
         kind=target.likelihood.kind,
         rows=rows,
+        base_weight=target.prior.first_weight / temperature,
     )
 
 

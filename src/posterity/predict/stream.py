@@ -5,7 +5,7 @@ Draws in a file pass by in windows: the same folds, from one window of draws to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,11 +13,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.likelihoods.classes import AbstractClassLikelihood
+from posterity.inputs import on_device, padded, row_count, take
 from posterity.model.net_target import Batch, Target
-from posterity.predict.windows import Source, block_of, windows
+from posterity.predict.bar import Bar
+from posterity.predict.windows import Source, block_of, shorter, windows
 
 ROWS = 2_048  # rows per compiled call; more are done call by call
+
+
+class Draw(NamedTuple):
+    """What makes a predictor: θ (D,), and what a distribution's `aside` has of it."""
+
+    theta: jax.Array
+    aside: Any = None
 
 
 class Moments(NamedTuple):
@@ -35,29 +43,30 @@ class Moments(NamedTuple):
     entropy: jax.Array
 
 
-def by_rows(function: Callable[..., Any], source: Source, *rows: np.ndarray, each: int = 1) -> Any:
+def by_rows(
+    function: Callable[..., Any], source: Source, *rows: Any, each: int = 1, folds: bool = True
+) -> Any:
     """`function(source, carry, *rows)` over chunks of rows, joined along the first axis.
 
     Args:
-        function: continues a fold from `carry`, or begins it from None. each: evaluations per row.
+        function: continues a fold from `carry`, or begins it from None.
+        rows: inputs and other arrays with an axis of rows. each: evaluations per row.
+        folds: whether `function` may be given the draws in parts.
     """
-    total = rows[0].shape[0]
+    total = row_count(rows)
     size = min(total, ROWS)
     chunks = []
     for start in range(0, total, size):
-        chunk = [array[start : start + size] for array in rows]
-        short = size - chunk[0].shape[0]
-        if short:
-            chunk = [np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for a in chunk]
-        chunks.append(chunk)
+        chunks.append(padded(take(rows, slice(start, start + size)), size))
     parts: list[Any] = [None] * len(chunks)
-    for window in windows(source, size * each):
-        # The next window is read while this one is computed, but no further ahead.
+    with Bar("predict", int(source.draws)) as bar:
+        for window in _parts(source, size * each) if folds else (source,):
+            # The next window is read while this one is computed, but no further ahead.
+            jax.block_until_ready(parts)
+            bar.update(int(window.start))
+            # Not fetched: the next chunk is dispatched while this one is computed.
+            parts = [function(window, part, *on_device(c)) for part, c in zip(parts, chunks)]
         jax.block_until_ready(parts)
-        # Not fetched: the next chunk is dispatched while this one is computed.
-        parts = [
-            function(window, part, *map(jnp.asarray, chunk)) for part, chunk in zip(parts, chunks)
-        ]
     short = len(chunks) * size - total
     fetched = [jax.tree.map(np.asarray, part) for part in parts]
     fetched[-1] = jax.tree.map(lambda leaf: leaf[: size - short], fetched[-1])
@@ -66,18 +75,23 @@ def by_rows(function: Callable[..., Any], source: Source, *rows: np.ndarray, eac
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *fetched)
 
 
-def moments(source: Source, x: np.ndarray) -> Any:
+def _parts(source: Source, evaluations: int) -> Iterator[Source]:
+    for window in windows(source, evaluations):
+        yield from shorter(window, evaluations)
+
+
+def moments(source: Source, x: Any) -> Any:
     """`Moments` over all draws for every row of `x`, as NumPy arrays; `n` is repeated by row."""
     return by_rows(_moments, source, x)
 
 
-def log_prob(source: Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def log_prob(source: Source, x: Any, y: np.ndarray) -> np.ndarray:
     """log (1/S) Σₛ p(y | x, θₛ) of every row."""
     total = by_rows(_log_prob, source, x, y)
     return total - np.log(np.asarray(source.draws, total.dtype))
 
 
-def raw(source: Source, x: np.ndarray, of_y: bool) -> np.ndarray:
+def raw(source: Source, x: Any, of_y: bool) -> np.ndarray:
     """E[y | x, θₛ], or a draw of y, of every draw: (S, rows, ...)."""
     raw_rows = _raw_y if of_y else _raw_mean
     found = []
@@ -85,25 +99,25 @@ def raw(source: Source, x: np.ndarray, of_y: bool) -> np.ndarray:
     for window in windows(source, 1, stored=True):
         numbers = jnp.arange(int(window.start), int(window.stop))
 
-        def some(source: Source, carry: Any, x: jax.Array, numbers: Any = numbers) -> jax.Array:
+        def some(source: Source, carry: Any, x: Any, numbers: Any = numbers) -> jax.Array:
             return raw_rows(source, x, numbers)
 
-        found.append(np.moveaxis(by_rows(some, window, x), 0, 1))
+        found.append(np.moveaxis(by_rows(some, window, x, folds=False), 0, 1))
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def means(target: Target, theta: jax.Array, x: np.ndarray) -> np.ndarray:
+def means(target: Target, theta: jax.Array, x: Any) -> np.ndarray:
     """E[y | x, θ] of given draws θ (..., D): (draws, rows, ...), in the order of the draws."""
-    return np.asarray(_means(target, theta.reshape(-1, target.size), jnp.asarray(x)))
+    return np.asarray(_means(target, theta.reshape(-1, target.size), on_device(x)))
 
 
 @eqx.filter_jit
-def _means(target: Target, theta: jax.Array, x: jax.Array) -> jax.Array:
+def _means(target: Target, theta: jax.Array, x: Any) -> jax.Array:
     evaluate = _mean_var(target, x)
-    return jax.lax.map(lambda row: evaluate(row)[0], theta, batch_size=32)
+    return jax.lax.map(lambda row: evaluate(Draw(row))[0], theta, batch_size=32)
 
 
-def cdf(source: Source, x: np.ndarray, points: np.ndarray, of_y: bool) -> np.ndarray:
+def cdf(source: Source, x: Any, points: np.ndarray, of_y: bool) -> np.ndarray:
     """(1/S) Σₛ P(y ≤ t | x, θₛ), or the share of draws with E[y | x, θₛ] ≤ t, at points t.
 
     Args:
@@ -115,49 +129,58 @@ def cdf(source: Source, x: np.ndarray, points: np.ndarray, of_y: bool) -> np.nda
 
 
 def _fold(
-    source: Source, rows: int, merge: Callable[[Any, jax.Array, jax.Array], Any], carry: Any
+    source: Source, rows: int, merge: Callable[[Any, Draw, jax.Array], Any], carry: Any
 ) -> Any:
-    """Fold `merge(carry, thetas, weights)` over blocks of draws; weight 0 marks draws too many."""
+    """Fold `merge(carry, draws, weights)` over blocks of draws; weight 0 marks draws too many."""
     block = block_of(source.target.size, rows)
 
     def body(number: jax.Array, carry: Any) -> Any:
         index = number * block + jnp.arange(block)
         # Draws too many repeat the last one: zero times another could be zero times infinity.
         known = jnp.minimum(index, source.stop - 1)
-        thetas = jax.vmap(source.distribution.draw, (None, 0))(source.key, known)
-        return merge(carry, thetas, (index < source.stop).astype(thetas.dtype))
+        draws = jax.vmap(_draw, (None, 0))(source, known)
+        return merge(carry, draws, (index < source.stop).astype(draws.theta.dtype))
 
     return jax.lax.fori_loop(source.start // block, -(-source.stop // block), body, carry)
 
 
-def _each_draw(function: Callable[[jax.Array], Any], thetas: jax.Array) -> Any:
+def _draw(source: Source, index: jax.Array) -> Draw:
+    """Draw number `index`."""
+    distribution, key = source.distribution, source.key
+    return Draw(distribution.draw(key, index), distribution.aside(key, index))
+
+
+def _each_draw(function: Callable[[Draw], Any], draws: Draw) -> Any:
     """`function` of every draw of a block, with the draws as first axis."""
-    if thetas.shape[0] > 1:
-        return jax.vmap(function)(thetas)
+    if draws.theta.shape[0] > 1:
+        return jax.vmap(function)(draws)
     # A block of one, as large nets have, is spared batched products and grouped convolutions.
-    return jax.tree.map(lambda leaf: leaf[None], function(thetas[0]))
+    only = jax.tree.map(lambda leaf: leaf[0], draws)
+    return jax.tree.map(lambda leaf: leaf[None], function(only))
 
 
-def _mean_var(target: Target, x: jax.Array) -> Callable[[jax.Array], tuple[Any, Any, Any]]:
+def _mean_var(target: Target, x: Any) -> Callable[[Draw], tuple[Any, Any, Any]]:
     likelihood = target.likelihood
+    classes = likelihood.classes
 
-    def evaluate(theta: jax.Array) -> tuple[Any, Any, Any]:
-        outputs, unknowns = target.outputs(theta, x)
+    def evaluate(draw: Draw) -> tuple[Any, Any, Any]:
+        theta = draw.theta
+        outputs, unknowns = target.outputs(theta, x, draw.aside)
         mean, var = likelihood.mean_and_var(outputs, unknowns)
-        entropy = jnp.zeros(x.shape[0], theta.dtype)
-        if isinstance(likelihood, AbstractClassLikelihood):
-            entropy = likelihood.entropy(outputs)
+        entropy = jnp.zeros(row_count(x), theta.dtype)
+        if classes:
+            entropy = likelihood.entropy(outputs, unknowns)
         return mean, jnp.broadcast_to(var, mean.shape), entropy
 
     return evaluate
 
 
 @eqx.filter_jit
-def _moments(source: Source, carry: Moments | None, x: jax.Array) -> Moments:
+def _moments(source: Source, carry: Moments | None, x: Any) -> Moments:
     evaluate = _mean_var(source.target, x)
 
-    def merge(old: Moments, thetas: jax.Array, weights: jax.Array) -> Moments:
-        means, variances, entropies = _each_draw(evaluate, thetas)
+    def merge(old: Moments, draws: Draw, weights: jax.Array) -> Moments:
+        means, variances, entropies = _each_draw(evaluate, draws)
         n = jnp.sum(weights)
         total = old.n + n
 
@@ -177,63 +200,68 @@ def _moments(source: Source, carry: Moments | None, x: jax.Array) -> Moments:
         )
 
     if carry is None:
-        theta = jax.ShapeDtypeStruct((source.distribution.size,), x.dtype)
-        shapes = jax.eval_shape(evaluate, theta)
+        dtype = source.target.dtype
+        shapes = jax.eval_shape(lambda index: evaluate(_draw(source, index)), source.start)
         zeros = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
-        begin = Moments(jnp.zeros((), x.dtype), zeros[0], zeros[0], zeros[1], zeros[2])
+        begin = Moments(jnp.zeros((), dtype), zeros[0], zeros[0], zeros[1], zeros[2])
     else:
         begin = carry._replace(n=carry.n[0])
-    done = _fold(source, x.shape[0], merge, begin)
-    return done._replace(n=jnp.broadcast_to(done.n, x.shape[:1]))
+    rows = row_count(x)
+    done = _fold(source, rows, merge, begin)
+    return done._replace(n=jnp.broadcast_to(done.n, (rows,)))
 
 
 @eqx.filter_jit
-def _log_prob(source: Source, carry: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+def _log_prob(source: Source, carry: Any, x: Any, y: jax.Array) -> jax.Array:
     """log Σₛ p(y | x, θₛ)."""
 
-    def merge(old: jax.Array, thetas: jax.Array, weights: jax.Array) -> jax.Array:
-        each = _each_draw(lambda theta: source.target.log_likelihood(theta, Batch(x, y)), thetas)
+    def log_likelihood(draw: Draw) -> jax.Array:
+        return source.target.log_likelihood(draw.theta, Batch(x, y), draw.aside)
+
+    def merge(old: jax.Array, draws: Draw, weights: jax.Array) -> jax.Array:
+        each = _each_draw(log_likelihood, draws)
         each = jnp.where(weights[:, None] > 0, each, -jnp.inf)
         return jnp.logaddexp(old, jax.scipy.special.logsumexp(each, axis=0))
 
-    begin = jnp.full(x.shape[0], -jnp.inf, x.dtype) if carry is None else carry
-    return _fold(source, x.shape[0], merge, begin)
+    rows = row_count(x)
+    begin = jnp.full(rows, -jnp.inf, source.target.dtype) if carry is None else carry
+    return _fold(source, rows, merge, begin)
 
 
-def _raw_mean(source: Source, x: jax.Array, numbers: jax.Array) -> jax.Array:
+def _raw_mean(source: Source, x: Any, numbers: jax.Array) -> jax.Array:
     evaluate = _mean_var(source.target, x)
 
-    def one(index: jax.Array) -> jax.Array:
-        return evaluate(source.distribution.draw(source.key, index))[0]
+    def one(index: Any) -> jax.Array:
+        return evaluate(_draw(source, index))[0]
 
     return jnp.moveaxis(jax.lax.map(one, numbers), 0, 1)
 
 
 @eqx.filter_jit
-def _raw_y(source: Source, x: jax.Array, numbers: jax.Array) -> jax.Array:
-    def one(index: jax.Array) -> jax.Array:
-        theta = source.distribution.draw(source.key, index)
+def _raw_y(source: Source, x: Any, numbers: jax.Array) -> jax.Array:
+    def one(index: Any) -> jax.Array:
+        theta, aside = _draw(source, index)
         noise = jax.random.fold_in(jax.random.fold_in(source.key, index), 1)
-        return source.target.distribution(theta, x).sample(noise)
+        return source.target.distribution(theta, x, aside).sample(noise)
 
     return jnp.moveaxis(jax.lax.map(one, numbers), 0, 1)
 
 
 @eqx.filter_jit
-def _cdf_of_y(source: Source, carry: Any, x: jax.Array, points: jax.Array) -> jax.Array:
-    def each(theta: jax.Array) -> jax.Array:
-        given = source.target.distribution(theta, x)
+def _cdf_of_y(source: Source, carry: Any, x: Any, points: jax.Array) -> jax.Array:
+    def each(draw: Draw) -> jax.Array:
+        given = source.target.distribution(draw.theta, x, draw.aside)
         return jnp.moveaxis(source.target.likelihood.cdf(given, jnp.moveaxis(points, -1, 0)), 0, -1)
 
     return _sum(source, carry, x, points, each)
 
 
 @eqx.filter_jit
-def _cdf_of_mean(source: Source, carry: Any, x: jax.Array, points: jax.Array) -> jax.Array:
+def _cdf_of_mean(source: Source, carry: Any, x: Any, points: jax.Array) -> jax.Array:
     evaluate = _mean_var(source.target, x)
 
-    def each(theta: jax.Array) -> jax.Array:
-        return (evaluate(theta)[0][..., None] <= points).astype(points.dtype)
+    def each(draw: Draw) -> jax.Array:
+        return (evaluate(draw)[0][..., None] <= points).astype(points.dtype)
 
     return _sum(source, carry, x, points, each)
 
@@ -241,12 +269,12 @@ def _cdf_of_mean(source: Source, carry: Any, x: jax.Array, points: jax.Array) ->
 def _sum(
     source: Source,
     carry: Any,
-    x: jax.Array,
+    x: Any,
     points: jax.Array,
-    each: Callable[[jax.Array], jax.Array],
+    each: Callable[[Draw], jax.Array],
 ) -> jax.Array:
-    def merge(old: jax.Array, thetas: jax.Array, weights: jax.Array) -> jax.Array:
-        return old + jnp.tensordot(weights, _each_draw(each, thetas), 1)
+    def merge(old: jax.Array, draws: Draw, weights: jax.Array) -> jax.Array:
+        return old + jnp.tensordot(weights, _each_draw(each, draws), 1)
 
-    rows = x.shape[0] * points.shape[-1]
+    rows = row_count(x) * points.shape[-1]
     return _fold(source, rows, merge, jnp.zeros_like(points) if carry is None else carry)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.distributions.distribution import AbstractDistribution
+from posterity.distributions.distribution import AbstractDistribution, aside_key
 from posterity.distributions.draws import AbstractDraws
 from posterity.dtypes import float_dtype
 from posterity.model.net_target import Target
 
 BLOCK = 2**15  # rows × draws evaluated at once for a small net, fewer for a large one
 SMALL = 4_096  # parameters up to which a net counts as small
+UNIT = 4 * 10**9  # parameters × inputs × draws between two looks at the clock
 WINDOW = 2**24  # bytes of draws that are read from a file at a time, or as many as a block has
 
 
@@ -30,6 +31,9 @@ class Drawn(Protocol):
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """θ (D,) of draw number `index`."""
 
+    def aside(self, key: jax.Array, index: jax.Array) -> Any:
+        """What makes a predictor beside θ of that draw."""
+
 
 class Window(eqx.Module):
     """Consecutive draws θ (n, D) of a longer row of them, from number `first` on."""
@@ -42,10 +46,19 @@ class Window(eqx.Module):
         """D."""
         return self.theta.shape[1]
 
+    @property
+    def stored(self) -> None:
+        """None: it is a part of what is stored, and has no parts of its own."""
+        return None
+
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """Draw number `index` of the whole row."""
         del key
         return self.theta[index - self.first]
+
+    def aside(self, key: jax.Array, index: jax.Array) -> Any:
+        """The key of draw number `index` of the whole row."""
+        return aside_key(key, index)
 
 
 class Source(NamedTuple):
@@ -78,11 +91,10 @@ def windows(source: Source, evaluations: int, *, stored: bool = False) -> Iterat
         source: all draws. evaluations: at how many inputs each draw is evaluated at once.
         stored: give stored draws that are in memory windows, too.
     """
-    given = cast(AbstractDistribution, source.distribution)
-    if given.stored is None or not (stored or given.in_file):
+    kept = cast(AbstractDraws, source.distribution)
+    if kept.stored is None or not (stored or kept.in_file):
         yield source
         return
-    kept = cast(AbstractDraws, given)
     block = block_of(kept.size, evaluations)
     width = kept.size * np.dtype(float_dtype()).itemsize
     length, draws = max(1, WINDOW // (block * width)) * block, int(source.draws)
@@ -94,6 +106,23 @@ def windows(source: Source, evaluations: int, *, stored: bool = False) -> Iterat
         first = jnp.asarray(start, jnp.int32)
         window = Window(jnp.asarray(theta), first)
         yield source._replace(distribution=window, start=first, stop=jnp.asarray(stop, jnp.int32))
+
+
+def shorter(source: Source, evaluations: int) -> Iterator[Source]:
+    """The source in parts of some tenths of a second, so that progress can be shown between them.
+
+    Args:
+        source: consecutive draws. evaluations: at how many inputs each draw is evaluated at once.
+    """
+    block = block_of(source.target.size, evaluations)
+    most = max(1, UNIT // (source.target.size * evaluations * block)) * block
+    start, stop = int(source.start), int(source.stop)
+    if stop - start <= most:
+        yield source
+        return
+    for begin in range(start, stop, most):
+        end = min(begin + most, stop)
+        yield source._replace(start=jnp.asarray(begin, jnp.int32), stop=jnp.asarray(end, jnp.int32))
 
 
 def block_of(size: int, evaluations: int) -> int:

@@ -10,25 +10,25 @@ from posterity.priors.prior import Prior
 from posterity.priors.settings import number, positive
 
 
-def Normal(loc: Any = 0.0, sd: Any = 1.0) -> Prior:
+def Normal(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     """Independent normal priors on every parameter of the net.
 
-        w ~ N(loc, sd²)
+        w ~ N(loc, scale²)
 
     Args:
         loc: mean; a number, or `po.learned`.
-        sd: standard deviation; a positive number, or `po.learned`.
+        scale: standard deviation; a positive number, or `po.learned`.
 
     Returns:
         A `Prior` for all parameters. For different priors on different parameters give `Model` a
         dictionary of patterns instead.
 
     Raises:
-        ValueError: `sd` is not positive and finite, or `loc` is not finite.
+        ValueError: `scale` is not positive and finite, or `loc` is not finite.
 
-    >>> Normal(0, 1).attach({"layers.0.weight": (5, 2)})["layers.0.weight"].scale
+    >>> Normal(0, 1).latents({"layers.0.weight": (5, 2)})["layers.0.weight"].scale
     1.0
     """
     loc = number("priors.Normal: loc", loc)
-    sd = positive("priors.Normal: sd", sd)
-    return Prior((("*", dist.Normal(loc, sd)),))
+    scale = positive("priors.Normal: scale", scale)
+    return Prior((("*", dist.Normal(loc, scale)),))

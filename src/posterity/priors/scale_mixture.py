@@ -38,7 +38,7 @@ def ScaleMixture(pi: Any = 0.5, scale_1: Any = 1.0, scale_2: Any = SPIKE) -> Pri
     as they found learning them worse for their nets; with `po.learned` they are learned.
 
     >>> prior = ScaleMixture(0.25, 1.0, 0.1)
-    >>> float(prior.attach({"w": (2,)})["w"].variance) == 0.25 + 0.75 * 0.1**2
+    >>> float(prior.latents({"w": (2,)})["w"].variance) == 0.25 + 0.75 * 0.1**2
     True
     """
     if not is_learned(pi) and not 0 < float(pi) < 1:

@@ -80,12 +80,10 @@ def paths_of(target: AbstractTarget, marked: Any) -> list[str]:
 
 def _guilty(block: Any, theta: jax.Array) -> np.ndarray:
     """Which elements of a block have no finite log prior; all, where it is not one of elements."""
-    size = block.stop - block.start
-    value = block.constrain(theta)[0]
-    each = np.asarray(block.prior.log_prob(value))
-    if each.size != size:
-        return np.ones(size, bool)
-    return ~np.isfinite(each).ravel()
+    each = block.each(theta)
+    if each is None:
+        return np.ones(block.stop - block.start, bool)
+    return ~np.isfinite(np.asarray(each)).ravel()
 
 
 def _first_in(paths: list[str]) -> str:

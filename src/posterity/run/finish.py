@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import jax
 import numpy as np
 
 from posterity.data.batches import Batches
 from posterity.diagnostics.history import History
 from posterity.diagnostics.result import Code, Result
-from posterity.distributions.draws import AbstractDraws
+from posterity.distributions.draws import AbstractDraws, Draws
 from posterity.distributions.spooled import SpooledDraws
 from posterity.methods.method import AbstractMethod
 from posterity.model.arguments import Arguments
 from posterity.posterior import AnyPosterior, posterior_of
 from posterity.run.draw_store import Keeping
 from posterity.run.watching import Finished
+
+REFERENCE = 64  # training rows at which it is decided how many draws predictions need
 
 
 def wrap(
@@ -35,52 +39,54 @@ def wrap(
         seconds: how long it took. last: whether this is its end, where its chains are diagnosed,
             and not a look at it. keeping: where its draws are; None of a method that keeps none.
     """
-    history, draws = _history(method, finished)
-    report = method.report(target)
-    numbers = method.numbers(finished.state, finished.memory)
-    if numbers is not None:
-        report["learned"] = {
-            slot.name: float(slot.constrain(number)) for slot, number in zip(target.slots, numbers)
-        }
-        target = target.at(numbers)
-    distribution = (
-        draws  # in a file
-        if isinstance(draws, SpooledDraws)
-        else method.finish(target, finished.state, draws, finished.memory)
-    )
-    advice = method.advice(target, history.fields, finished.memory) if history.fields else []
+    info, draws = _history(method, finished)
+    found = method.finish(target, finished.state, draws, finished.memory)
+    target = _placed(found.target)
+    advice = method.advice(target, info, finished.memory) if info else []
     settings = {
         "method": type(method).__name__,
         **{name: _plain(value) for name, value in vars(method).items()},
         "seed": int(seed),
-        "steps_made": finished.steps,
-        "seconds": seconds,
-        **report,
     }
+    facts = {"steps_made": finished.steps, "seconds": seconds, **found.facts}
+    distribution = _placed(found.distribution)
+    # An optimiser of one chain has a history of steps alone.
+    single = method.chains == 1 and not method.collects
+    history = {name: values[0] if single else values for name, values in info.items()}
     diagnostics = None
     if last and method.collects and isinstance(distribution, AbstractDraws):
         # Imported where there are chains: any other fit is spared about 10 ms of it.
         from posterity.diagnostics.diagnose import diagnose_fit
 
-        diagnostics = diagnose_fit(target, distribution, history.fields, batches.full, settings)
+        diagnostics = diagnose_fit(target, distribution, history, batches.full, settings)
         advice = list(dict.fromkeys([*advice, *diagnostics.advice]))
     result = _result(method, finished, advice, keeping.note if keeping else "")
+    parts = {"reference": batches.some(REFERENCE)} if target.predicts else {}
     return posterior_of(
         target,
         distribution,
-        history=history,
+        history=History(history),
         settings=settings,
+        facts={name: _as_fact(value) for name, value in facts.items()},
         result=result,
         diagnostics=diagnostics,
         method=method,
+        **parts,
+    )
+
+
+def _placed(tree: Any) -> Any:
+    """With its arrays where JAX computes."""
+    return jax.tree.map(
+        lambda leaf: jax.device_put(leaf) if isinstance(leaf, np.ndarray) else leaf, tree
     )
 
 
 def _history(
     method: AbstractMethod, finished: Finished
-) -> tuple[History, np.ndarray | SpooledDraws | None]:
-    """What the kept steps reported, and the kept draws."""
-    kept = [stretch for stretch in finished.stretches if stretch.kept]
+) -> tuple[dict[str, np.ndarray], AbstractDraws | None]:
+    """What the kept steps reported (chain, step), and the kept draws."""
+    kept = [stretch for stretch in finished.stretches if np.any(stretch.kept)]
     names = kept[0].info if kept else {}
     skip = method.warmup if method.collects else 0
     info = {
@@ -93,23 +99,26 @@ def _history(
         if not of_result.all():
             info = {name: values[:, of_result] for name, values in info.items()}
     drawn = [stretch.draws for stretch in kept if stretch.draws is not None]
-    single = not method.collects
-    fields = {name: values[0] if single else values for name, values in info.items()}
-    if len(drawn) < 2:
-        return History(fields), drawn[0] if drawn else None
-    whole = [np.asarray(d.theta if isinstance(d, SpooledDraws) else d) for d in drawn]
-    return History(fields), np.concatenate(whole, axis=1)
+    if len(drawn) == 1 and isinstance(drawn[0], SpooledDraws):
+        return info, drawn[0]
+    whole: list[Any] = [np.asarray(d.theta if isinstance(d, SpooledDraws) else d) for d in drawn]
+    if not whole:
+        return info, None
+    joined: Any = whole[0] if len(whole) == 1 else np.concatenate(whole, axis=1)
+    return info, Draws(joined)
 
 
 def _result(method: AbstractMethod, finished: Finished, advice: list[str], where: str) -> Result:
     failures = sum(int((~stretch.info["ok"]).sum()) for stretch in finished.stretches)
     warnings = []
-    if method.temperature != 1:
-        what = "drawn at temperature" if method.collects else "the KL was weighted by"
-        warnings.append(
-            f"Tempered: {what} {method.temperature:g}, so this is not the Bayesian posterior of "
-            "the model."
-        )
+    for what, value in (
+        ("drawn at temperature", method.temperature),
+        ("the KL was weighted by", method.kl_weight),
+    ):
+        if value != 1:
+            warnings.append(
+                f"Tempered: {what} {value:g}, so this is not the Bayesian posterior of the model."
+            )
     if failures:
         warnings.append(
             f"{failures} of {finished.steps} steps were not finite; they were not made, and the "
@@ -139,3 +148,16 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return "given by the user"
+
+
+def _as_fact(value: Any) -> Any:
+    """What was found, as plain data: arrays as lists, and None for a number that is not finite."""
+    if isinstance(value, dict):
+        return {str(name): _as_fact(each) for name, each in value.items()}
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        return _as_fact(np.asarray(value).tolist())
+    if isinstance(value, (list, tuple)):
+        return [_as_fact(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return _plain(value)

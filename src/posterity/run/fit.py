@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
 from typing import Any, overload
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from posterity.cpu.collector import paused_collection
 from posterity.cpu.compile import use_compilation_cache
-from posterity.data.batches import as_batches
+from posterity.data.batches import as_pair
 from posterity.diagnostics.result import Code
 from posterity.methods.checks import check_counts
-from posterity.methods.method import AbstractMethod
+from posterity.methods.method import AbstractMethod, of_chain
 from posterity.model.arguments import as_arguments
 from posterity.model.model import Model
 from posterity.model.net_target import Target
 from posterity.model.program import ProgramModel
 from posterity.model.program_target import ProgramTarget
 from posterity.posterior import AnyPosterior, Posterior, ProgramPosterior
-from posterity.run.ahead import Ahead
 from posterity.run.draw_store import Folder, keeping
 from posterity.run.failed_start import blame, origin
 from posterity.run.finish import wrap
@@ -30,6 +30,8 @@ from posterity.run.progress import Bar
 from posterity.run.run import run
 from posterity.run.start import Init, start_points
 from posterity.run.watching import Finished, Peek, Watcher
+
+NOTHING_YET = "while looking for a start; nothing has been fitted yet"
 
 
 @overload
@@ -76,8 +78,10 @@ def fit(
 
     Args:
         model: net, prior and likelihood; or a program, by `Model.from_numpyro`.
-        data: a pair ``(x, y)`` of NumPy, JAX or pandas arrays: x (rows, ...), y (rows,) or
-            (rows, targets). For a program, a tuple of positional arguments or a dictionary of
+        data: a pair ``(x, y)``: x one array (rows, ...) of NumPy, JAX, pandas or polars, or a tuple
+            or dictionary of arrays, which the net gets as one argument; y (rows,) or
+            (rows, targets). Integers that the net indexes with stay integers; all else becomes
+            floats. For a program, a tuple of positional arguments or a dictionary of
             keyword arguments. They are checked once, here.
         method: `ADVI`, `IVON`, `DADVI`, `MAP`, `NUTS`, `HMC`, `MCLMC`, `MAMCLMC`,
             `ParallelTempering`, `SGLD`, `SGHMC`, `SGNHT`, `SGFS`.
@@ -121,13 +125,12 @@ def fit(
     if isinstance(init, AbstractMethod):
         init = _members(model, data, init, method.chains, seed)
     use_compilation_cache()
-    with paused_collection():
-        target, batches = _prepare(model, data, method)
-        _refuse_unlearned(method, target)
-        ahead = Ahead(method, target, batches)
-        keys, thetas = start_points(
-            init, target, seed, range(method.chains), method.start_count(target)
-        )
+    target, batches = _prepare(model, data, method)
+    _refuse_unlearned(method, target)
+    method.check(target)
+    keys, thetas = start_points(
+        init, target, seed, range(method.chains), method.start_count(target)
+    )
     began = time.perf_counter()
 
     def posterior_of(finished: Finished, last: bool = False) -> AnyPosterior:
@@ -139,14 +142,9 @@ def fit(
     kept = keeping(method, target.size, spool)
     useless = False
     try:
-        finished = run(method, target, batches, keys, thetas, watcher, peek, kept, ahead)
+        finished = run(method, target, batches, keys, thetas, watcher, peek, kept)
         useless = _hopeless(finished)
-        if useless:
-            raise ValueError(
-                f"init: no finite step could be made from the start ({start}); "
-                f"{blame(target, thetas[0, 0], batches.full)} Standardise x and y, choose tighter "
-                'priors, or start elsewhere (init="prior", or your own θ).'
-            )
+        _refuse_hopeless(finished, start, target, thetas, batches)
     except BaseException:
         if kept:  # draws of any use that are in a folder stay there
             kept.give_up(useless=useless)
@@ -166,8 +164,30 @@ def _members(
         )
     # Seeds from the run's, so that neighbouring seeds have no member in common.
     seeds = np.random.SeedSequence(seed % 2**32).generate_state(chains)
+    method = dataclasses.replace(method, chains=1)  # type: ignore[type-var]
+    if method.in_step:
+        return _together(model, data, method, [int(s) for s in seeds])
     members = (fit(model, data, method, seed=int(s), progress=False) for s in seeds)
     return np.stack([*map(as_start, members)])
+
+
+def _together(
+    model: Model | ProgramModel, data: Any, method: AbstractMethod, seeds: list[int]
+) -> np.ndarray:
+    """What fits of several seeds would end at (chain, D), as chains of one loop."""
+    use_compilation_cache()
+    method = dataclasses.replace(method, chains=len(seeds))  # type: ignore[type-var]
+    target, batches = _prepare(model, data, method)
+    _refuse_unlearned(method, target)
+    method.check(target)
+    starts = [start_points("net", target, s, [0], method.start_count(target)) for s in seeds]
+    keys = jnp.concatenate([key for key, _ in starts])
+    thetas = jnp.concatenate([theta for _, theta in starts], axis=1)
+    finished = run(method, target, batches, keys, thetas, Watcher())
+    _refuse_hopeless(finished, origin("net", seeds[0]), target, thetas, batches)
+    if finished.interrupted:
+        raise KeyboardInterrupt(NOTHING_YET)
+    return np.stack([method.theta(of_chain(finished.state, k)) for k in range(len(seeds))])
 
 
 def as_start(member: AnyPosterior) -> np.ndarray:
@@ -177,7 +197,7 @@ def as_start(member: AnyPosterior) -> np.ndarray:
         KeyboardInterrupt: it was interrupted. That was meant for the run that has not begun.
     """
     if member.result.code is Code.INTERRUPTED:
-        raise KeyboardInterrupt("while looking for a start; nothing has been fitted yet")
+        raise KeyboardInterrupt(NOTHING_YET)
     return np.asarray(member.distribution.centre())
 
 
@@ -186,17 +206,19 @@ def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> 
     if isinstance(model, ProgramModel):
         _refuse_net_settings(method)
         arguments = as_arguments(data)
-        return ProgramTarget.build(model, arguments, method.temperature), arguments
-    batches = as_batches(
-        data,
-        model.likelihood,
+        weights = method.kl_weight, method.temperature
+        return ProgramTarget.build(model, arguments, *weights), arguments
+    pair = as_pair(data, model.likelihood)
+    shapes = pair.x.spec, pair.y.shape[1:]
+    weights = method.kl_weight, method.temperature
+    target = Target.build(model, *shapes, pair.x.rows, *weights)
+    batches = pair.batches(
         method.batch_size,
+        target.inputs,
         features_first=model.net.features_first,
         replacement=method.replacement,
     )
-    row = jax.eval_shape(lambda: batches.full)
-    shapes = row.x.shape[1:], row.y.shape[1:]
-    return Target.build(model, *shapes, batches.rows, method.temperature), batches
+    return target, batches
 
 
 def _refuse_net_settings(method: AbstractMethod) -> None:
@@ -249,3 +271,14 @@ def _hopeless(finished: Finished) -> bool:
     # A chain may give up before another has made its first step.
     begun = bool(finished.steps) or finished.lost
     return begun and not any(s.info["ok"].any() for s in finished.stretches)
+
+
+def _refuse_hopeless(
+    finished: Finished, start: str, target: Any, thetas: jax.Array, batches: Any
+) -> None:
+    if _hopeless(finished):
+        raise ValueError(
+            f"init: no finite step could be made from the start ({start}); "
+            f"{blame(target, thetas[0, 0], batches.full)} Standardise x and y, choose tighter "
+            'priors, or start elsewhere (init="prior", or your own θ).'
+        )

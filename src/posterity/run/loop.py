@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posterity.cpu.compile import BRIEF, quick_jit
 from posterity.data.batches import Batches, Order
+from posterity.dtypes import float_dtype
 from posterity.methods.method import AbstractMethod
 from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
 
 MOST_STEPS = 8_192  # per dispatch: the length of the buffers that steps report into
+LEAST_STEPS = 1_024  # so that short runs, too, may grow
+LEAST_BYTES = 2**20
 MOST_BYTES = 64 * 2**20  # of kept draws per dispatch
 STEP = 10_000  # multiplications that take as long as a step of nothing
 LITTLE = 10**8  # multiplications below which a run is brief: some tenths of a second
@@ -40,19 +45,34 @@ class Loop(NamedTuple):
     failed: jax.Array
 
 
+class Fixed(NamedTuple):
+    """What all dispatches of a run have in common.
+
+    Attributes:
+        method: its settings, those that are `traced` left blank. traced: these, as arrays.
+        target, batches: as they are. room: the length of the buffers.
+    """
+
+    method: AbstractMethod
+    traced: dict[str, np.ndarray]
+    target: Target
+    batches: Batches
+    room: int
+
+    @property
+    def whole(self) -> AbstractMethod:
+        """The method, with arrays among its settings."""
+        return _with_settings(self.method, self.traced)
+
+
 @quick_jit
-def prepare(
-    method: AbstractMethod,
-    target: Target,
-    batches: Batches,
-    keys: jax.Array,
-    thetas: jax.Array,
-) -> tuple[Loop, list[Any]]:
+def prepare(fixed: Fixed, keys: jax.Array, thetas: jax.Array) -> tuple[Loop, list[Any]]:
     """The loop before its first step, and a state for every start.
 
     Args:
         keys: one per chain. thetas: starts (start, chain, D).
     """
+    method, target, batches = fixed.whole, fixed.target, fixed.batches
 
     def order(key: jax.Array) -> Order:
         return batches.start(_data_key(key))
@@ -67,7 +87,7 @@ def prepare(
 
 
 def dispatch(
-    fixed: tuple[AbstractMethod, Target, Batches, int], loop: Loop, steps: Any, confirm: Any
+    fixed: Fixed, loop: Loop, steps: Any, confirm: Any
 ) -> tuple[Loop, Any, jax.Array | None]:
     """Make `steps` steps; the number is an argument, so one compilation serves every dispatch.
 
@@ -80,7 +100,7 @@ def dispatch(
         The loop, the info of every step (chain, room + 1, …), and the kept θ (chain, room / thin,
         D).
     """
-    method, target, batches, room = fixed
+    method, target, batches, room = fixed.whole, fixed.target, fixed.batches, fixed.room
     over_chains = jax.vmap if loop.keys.shape[0] > 1 else _alone
 
     def one_chain(key: jax.Array, order: Order, state: Any, good: Any, failed: jax.Array) -> Any:
@@ -149,21 +169,46 @@ def compiled_for(method: AbstractMethod, target: AbstractTarget) -> Any:
     """
     if not isinstance(target, Target) or target.convolves:
         return thorough
-    rows = method.batch_size or target.rows
-    rows += sum(len(part.prior.x) for part in target.recollections)
+    rows = method.batch_size or int(target.rows)
+    rows += sum(part.prior.inputs_count for part in target.recollections)
     each = rows * target.size * method.evaluations + STEP
     return brief if method.total_steps * each < LITTLE else thorough
 
 
-def fixed_for(
-    method: AbstractMethod, target: Target, batches: Batches
-) -> tuple[AbstractMethod, Target, Batches, int]:
-    """What all dispatches of a run have in common: what runs, and the length of their buffers."""
-    room = min(MOST_STEPS, max(method.total_steps, 1))
+def fixed_for(method: AbstractMethod, target: Target, batches: Batches) -> Fixed:
+    """What all dispatches of a run have in common: what runs, and the length of their buffers.
+
+    Buffers are a power of two long, and of 1,024 steps where that is no more than a mebibyte, so
+    that longer runs find the loop compiled.
+    """
+    steps = min(MOST_STEPS, _power(method.total_steps))
     if method.collects:
         a_draw = 8 * target.size * method.chains
-        room = min(room, max(1, MOST_BYTES // a_draw) * method.thin)
-    return method, target, batches, -(-room // method.thin) * method.thin
+        draws = max(
+            -(-steps // method.thin), min(LEAST_STEPS // method.thin, LEAST_BYTES // a_draw)
+        )
+        draws = min(_power(draws), _power(max(1, MOST_BYTES // a_draw) + 1) // 2)
+        room = draws * method.thin
+    else:
+        room = max(steps, LEAST_STEPS)
+    traced = {
+        field.name: np.asarray(value, float_dtype() if "float" in str(field.type) else np.int32)
+        for field in dataclasses.fields(method)  # type: ignore[arg-type]
+        if field.name in method.traced and (value := getattr(method, field.name)) is not None
+    }
+    return Fixed(_with_settings(method, dict.fromkeys(traced)), traced, target, batches, room)
+
+
+def _power(count: int) -> int:
+    """The least power of two that is no less."""
+    return 1 << (max(count, 1) - 1).bit_length()
+
+
+def _with_settings(method: AbstractMethod, given: Mapping[str, Any]) -> Any:
+    """The method with other settings, which are not checked."""
+    other = object.__new__(type(method))
+    other.__dict__.update({**vars(method), **given})
+    return other
 
 
 def _take(room: jax.Array, index: jax.Array) -> jax.Array:

@@ -10,14 +10,12 @@ from typing import Any
 
 import jax
 
-from posterity.cpu.collector import paused_collection
 from posterity.data.batches import Batches
 from posterity.methods.method import AbstractMethod, Review, Stretch
 from posterity.model.net_target import Target
-from posterity.run.ahead import Ahead
 from posterity.run.draw_store import Keeping, keeping
 from posterity.run.interrupt import Interrupt
-from posterity.run.loop import prepare
+from posterity.run.loop import fixed_for, prepare
 from posterity.run.runner import Runner
 from posterity.run.watching import Finished, Peek, Watcher
 
@@ -31,37 +29,34 @@ def run(
     watcher: Watcher,
     peek: Peek | None = None,
     kept: Keeping | None = None,
-    ahead: Ahead | None = None,
 ) -> Finished:
     """Run `method` from its starts to its end, its convergence, an interruption or failure.
 
     Args:
         method, target, batches: what runs. keys, thetas: of `start_points`. watcher: is told how
-            it goes. peek: looks on. kept: room for the draws; None for memory. ahead: the loop,
-            being compiled; None to compile it at the first dispatch.
+            it goes. peek: looks on. kept: room for the draws; None for memory.
     """
-    with paused_collection():
-        loop, states = prepare(method, target, batches, keys, thetas)
+    fixed = fixed_for(method, target, batches)
+    loop, states = prepare(fixed._replace(room=0), keys, thetas)
     stretches: list[Stretch] = []
     memory: Any = None
     kept = kept or keeping(method, target.size, False)
-    runner = Runner(method, target, batches, watcher, peek, kept)
+    runner = Runner(method, fixed, watcher, peek, kept)
     watcher.start(method.total_steps)
     try:
         with Interrupt() as interrupt:
-            review = method.review(target, states, stretches, None)
-            if ahead:
-                ahead.wait()
+            # Methods get arrays on the host.
+            review = method.review(target, jax.device_get(states), stretches, None)
             while review.steps > 0 and not interrupt.asked:
                 memory = review.memory
-                # Two arguments must not be one buffer, as both are given away.
-                loop = loop._replace(state=review.state, good=jax.device_get(review.state))
+                loop = loop._replace(state=review.state, good=review.state)
                 loop, stretch = runner.stretch(loop, review, interrupt, stretches)
                 stretches.append(stretch)
+                state = jax.device_get(loop.state)
                 if interrupt.asked or runner.lost or runner.told:
-                    review = Review(loop.state, 0, memory)
+                    review = Review(state, 0, memory)
                 else:
-                    review = method.review(target, [loop.state], stretches, memory)
+                    review = method.review(target, [state], stretches, memory)
     finally:
         watcher.stop()
     memory = review.memory if review.memory is not None else memory

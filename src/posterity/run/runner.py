@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -12,14 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from posterity.cpu.collector import paused_collection
-from posterity.data.batches import Batches
 from posterity.dtypes import float_dtype
 from posterity.methods.method import AbstractMethod, Review, Stretch
-from posterity.model.net_target import Target
+from posterity.model.target import AbstractTarget
 from posterity.run.draw_store import Keeping
 from posterity.run.interrupt import Interrupt
-from posterity.run.loop import GIVE_UP, Loop, compiled_for, fixed_for
+from posterity.run.loop import GIVE_UP, Fixed, Loop, compiled_for
 from posterity.run.threads import Lane, joined, reported, split
 from posterity.run.watching import Finished, Peek, Watcher
 
@@ -38,8 +35,7 @@ class Runner:
     def __init__(
         self,
         method: AbstractMethod,
-        target: Target,
-        batches: Batches,
+        fixed: Fixed,
         watcher: Watcher,
         peek: Peek | None,
         keeping: Keeping | None,
@@ -48,14 +44,14 @@ class Runner:
         self.peek = peek
         self.keeping = keeping
         self.method = method
-        self.fixed = fixed_for(method, target, batches)
-        self.dispatch = compiled_for(method, target)
+        self.fixed = fixed
+        self.dispatch = compiled_for(method, fixed.target)
         self.size = method.thin  # the first dispatch only compiles; its time says nothing
         self.compiled = False
         self.failures = 0
         self.lost = False
         self.told = False  # by the peek to end
-        self.apart = runs_apart(method)
+        self.apart = runs_apart(method, fixed.target)
 
     def stretch(
         self, loop: Loop, review: Review, interrupt: Interrupt, done: list[Stretch]
@@ -111,10 +107,9 @@ class Runner:
         count = min(self.size, lane.left, warm or lane.left)
         confirm = int(last and count == lane.left and not self.method.collects)
         began = time.perf_counter()
-        with contextlib.nullcontext() if self.compiled else paused_collection():
-            lane.loop, info, kept = self.dispatch(
-                self.fixed, lane.loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
-            )
+        lane.loop, info, kept = self.dispatch(
+            self.fixed, lane.loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
+        )
         info = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :count], info)
         seconds = time.perf_counter() - began
         lane.infos.append(info._asdict())
@@ -150,7 +145,7 @@ class Runner:
         if not self.compiled:
             self.compiled, factor = True, 2.0
         thin = self.method.thin
-        self.size = min(self.fixed[3], max(1, int(self.size * factor) // thin) * thin)
+        self.size = min(self.fixed.room, max(1, int(self.size * factor) // thin) * thin)
 
     def _watch(self, lane: Lane, lanes: list[Lane], seconds: float, count: int) -> None:
         """After a dispatch of a lane, in the main thread."""
@@ -167,9 +162,13 @@ class Runner:
         self.watcher.update(steps, recent(self.method.figure), self.failures, also)
 
 
-def runs_apart(method: AbstractMethod) -> bool:
-    """Whether each chain of a method is a lane of its own here."""
-    return method.apart and jax.default_backend() == "cpu"
+def runs_apart(method: AbstractMethod, target: AbstractTarget) -> bool:
+    """Whether each chain of a method is a lane of its own here.
+
+    Convolutions fill the cores by themselves, and have a fast form for one chain only.
+    """
+    apart = method.apart or getattr(target, "convolves", False)
+    return apart and jax.default_backend() == "cpu"
 
 
 def _cores() -> int:

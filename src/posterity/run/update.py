@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from posterity.data.batches import as_inputs
 from posterity.diagnostics.result import Code
 from posterity.distributions.distribution import AbstractDensity, Correlations
-from posterity.distributions.prior_of_weights import JointPrior
+from posterity.inputs import as_inputs, read, row_count, take
 from posterity.methods import METHODS, method_named
 from posterity.methods.map import MAP
 from posterity.methods.method import AbstractMethod
@@ -38,7 +37,9 @@ def update(
     prior = posterior.as_prior(correlations, remember=remember)
     target = posterior.target
     model = Model(target.net, prior, target.likelihood)
-    density = None if remember is not None else cast(JointPrior, prior).density
+    if isinstance(data, (tuple, list)) and len(data) == 2:  # `fit` refuses all else
+        data = (read(data[0]).matched(target.inputs), data[1])
+    density = prior.as_distribution()
     if density is not None:
         settings.setdefault("init", Posterior(target, density))
     elif "init" not in settings:
@@ -61,9 +62,11 @@ def _started(
     New rows may ask for another curve. Descent without noise finds the way there more often than
     gradients under the noise of q, so that of several starts, of which the best counts, all but one
     have descended. That one is for wide nets, whose modes fit too well to be good places for q.
+    Where the prior has no mode, nothing descends.
     """
     count = method.start_count(posterior.target)
-    if method.collects or count == 1:
+    settled = count == 1 or method.chains > 1 or model.prior.no_mode()
+    if method.collects or settled:
         return method, posterior
     drawn, *seeds = np.random.SeedSequence(seed % 2**32).generate_state(count + 1)
     starts = np.array(posterior.sample(count, seed=int(drawn))).reshape(count, 1, -1)
@@ -132,8 +135,9 @@ def difference(posterior: Posterior, density: AbstractDensity, x: Any) -> Differ
     Args:
         posterior: the draws. density: what stands for them. x: inputs; 100 of them are used.
     """
-    inputs = as_inputs(x)
-    inputs = inputs[np.linspace(0, len(inputs) - 1, min(ROWS, len(inputs))).astype(int)]
+    inputs = as_inputs(x, posterior.target.inputs)
+    rows = row_count(inputs)
+    inputs = take(inputs, np.linspace(0, rows - 1, min(ROWS, rows)).astype(int))
     other = Posterior(posterior.target, density)
     drawn = posterior.predict(inputs, draws=min(DRAWS, posterior.distribution.stored or DRAWS))
     stood = other.predict(inputs, draws=DRAWS)

@@ -196,7 +196,7 @@ def _rebuilt(
     kept = plain.decode(description["probe"], "probe")
     if not isinstance(settings, dict) or not isinstance(facts, dict):
         raise ValueError("its settings and facts are not names with values.")
-    learned = facts.get("learned") or settings.get("learned") or {}
+    learned = dict(facts.get("learned") or {})
     given = supplied(description["target"], tensors, model, data, learned)
     inner, outer = Decoder(tensors, given), Decoder(tensors)
     # The distribution comes first: it is checked against the parameters before a net is built.

@@ -19,6 +19,7 @@ from posterity.model.program import ProgramModel
 from posterity.storage.encode import Encoder, Json, difference, givens, left_to_give
 
 PARTS = ("net", "prior", "likelihood", "program")  # of a target, as a model has them
+UPDATED = ("priors.Joint", "priors.Remembered")
 PROBE_ROWS = 3
 PROBE_NUMBERS = 10_000  # of all probe rows; of one row where it has more
 TOLERANCE = 1e-3  # relative: what another processor may change in the outputs of a net
@@ -84,7 +85,8 @@ def supplied(
         )
     own = _own_parts(model, learned)
     for part in parts:
-        if part.name in own:
+        # What an update has made of the prior no model of the user's has.
+        if part.name in own and part.data.get("$stored") not in UPDATED:
             _refuse_difference(part, tensors, own[part.name])
     found = {part.path: own[part.name] for part in parts if part.missing and part.name in own}
     if program:
@@ -98,7 +100,7 @@ def _own_parts(model: Model | ProgramModel, learned: Mapping[str, float]) -> dic
         return {"program": model.program}
     prior, likelihood = model.prior, model.likelihood
     slots = [*prior.slots(), *likelihood.slots()]
-    values: dict[int, Any] = {
+    values: dict[Any, Any] = {
         slot.token: jnp.asarray(learned[slot.name], float_dtype())
         for slot in slots
         if slot.name in learned
@@ -221,7 +223,7 @@ def _rows(target: Any) -> Any:
 
 def _shapes(target: Any, rows: int) -> Any:
     """Inputs of so many rows as shapes and dtypes."""
-    return jax.ShapeDtypeStruct((rows, *target.x_shape), float_dtype())
+    return target.inputs.shapes(rows)
 
 
 def _on_device(array: np.ndarray) -> jax.Array:

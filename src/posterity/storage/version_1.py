@@ -22,7 +22,8 @@ ARRAYS = {
     "Flow": ("mean", "sd", "weights"),
     "Draws": ("theta",),
 }
-REMEMBERED = ("x", "y", "shares", "weights")
+REMEMBERED = {"x": "x", "y": "y", "shares": "shares", "counts": "weights"}
+RENAMED = {"init_sd": "init_scale"}  # settings
 WRAPPED = ("TransformedDistribution", "expanded", "event")
 
 
@@ -44,12 +45,17 @@ class _Upgrade:
         self.facts = {name: self.settings.pop(name) for name in FOUND if name in self.settings}
 
     def description(self) -> tuple[Json, dict[str, Tensor]]:
-        weight = 1.0
-        if self.settings.get("method") in WEIGHTED and "temperature" in self.settings:
-            weight = self.settings["kl_weight"] = self.settings.pop("temperature")
+        weights = {"kl_weight": 1.0, "temperature": 1.0}
+        if "temperature" in self.settings:
+            weighs = self.settings.get("method") in WEIGHTED
+            name = "kl_weight" if weighs else "temperature"
+            weights[name] = self.settings[name] = self.settings.pop("temperature")
+        for name, now in RENAMED.items():
+            if name in self.settings:
+                self.settings[now] = self.settings.pop(name)
         new = {
             "format": 2,
-            "target": self._target(weight),
+            "target": self._target(weights),
             "parameters": self.old["parameters"],
             "distribution": self._posterior(self.old, ""),
             "settings": _plain(self.settings),
@@ -60,14 +66,12 @@ class _Upgrade:
         }
         return new, self.tensors
 
-    def _target(self, weight: float) -> Json:
+    def _target(self, weights: dict[str, float]) -> Json:
         model = self.old["model"]
         if model.get("program"):
             program = {"$given": "model", "why": "the model is a NumPyro program"}
             arguments = {"$given": "data", "why": "the data of a NumPyro program"}
-            return _stored(
-                "targets.Program", program=program, arguments=arguments, kl_weight=weight
-            )
+            return _stored("targets.Program", program=program, arguments=arguments, **weights)
         if "needs_model" in model:
             given = {"$given": "model", "why": str(model["needs_model"])}
             parts = {"net": given, "prior": given, "likelihood": given}
@@ -77,8 +81,11 @@ class _Upgrade:
                 "prior": self._prior(model),
                 "likelihood": self._likelihood(model["likelihood"]),
             }
-        shapes = {name: self.old[name] for name in ("x_shape", "y_shape")}
-        return _stored("targets.Net", **parts, **shapes, rows=self.old["rows"], kl_weight=weight)
+        row = {"name": "", "shape": self.old["x_shape"], "dtype": "float", "columns": None}
+        leaf = {"$stored": "inputs.Leaf", "parts": row}
+        inputs = _stored("inputs.Spec", leaves=[leaf], structure="array")
+        shapes = {"inputs": inputs, "y_shape": self.old["y_shape"], "rows": self.old["rows"]}
+        return _stored("targets.Net", **parts, **shapes, **weights)
 
     def _posterior(self, kind: Json, prefix: str) -> Json:
         """A distribution over θ, whose arrays begin with `prefix`."""
@@ -116,16 +123,15 @@ class _Upgrade:
             density = self._posterior(self.old["prior_density"], "prior.")
             prior = _stored(
                 "priors.Joint",
-                rules=rules,
+                base=prior,
                 density=density,
                 parameters=parameters,
                 unknowns=unknowns,
             )
         if model.get("remembered"):
-            arrays = {name: {"$array": f"remembered.{name}"} for name in REMEMBERED}
-            prior = _stored(
-                "priors.Remembered", rules=rules, base=prior, **arrays, **model["remembered"]
-            )
+            arrays = {name: {"$array": f"remembered.{old}"} for name, old in REMEMBERED.items()}
+            known = {"base_weight": 1.0, **model["remembered"]}
+            prior = _stored("priors.Remembered", base=prior, **arrays, **known)
         return prior
 
     def _net(self, data: Json) -> Json:

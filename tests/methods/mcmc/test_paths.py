@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import posterity as po
 from methods.mcmc.skewed import check_invariant, density
 from oracles import z_limit
 from posterity.methods.mcmc.mass_matrix import AbstractMetric, Dense, Diagonal, LowRank
@@ -179,6 +180,24 @@ def test_no_u_turn_leaves_the_target_as_it_is(metric: Callable, step: float) -> 
 @METRICS
 def test_fixed_length_leaves_the_target_as_it_is(metric: Callable) -> None:
     check_invariant(hmc_from(metric(), 0.6, 6), seed=2)
+
+
+def test_of_hmc_the_length_of_a_path_says_nothing_of_its_acceptance() -> None:
+    """Where every end is half as probable as the start, half of the paths of any length stay."""
+    count, method = 4_000, po.HMC(leapfrogs=3)
+
+    def flat(theta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.log(0.5), jnp.zeros_like(theta)
+
+    zero = jnp.zeros(SIZE)
+    start = Point(zero, jnp.ones(SIZE), zero, jnp.zeros(()))
+    go = jax.vmap(lambda key: method._path(flat, diagonal(), key, start, jnp.asarray(0.1)))
+    paths = go(jax.random.split(jax.random.key(3), count))
+    length = np.asarray(paths.leapfrogs, float)
+    assert set(length) == {1, 2, 3, 4, 5}
+    moved = np.asarray(paths.theta).any(axis=1)
+    assert abs(moved.mean() - 0.5) < z_limit(2) * 0.5 / np.sqrt(count)
+    assert abs(np.corrcoef(length, moved)[0, 1]) < z_limit(2) / np.sqrt(count)
 
 
 @pytest.mark.parametrize("fault", ["unweighted", "wrong metric", "short"])

@@ -15,8 +15,9 @@ import posterity as po
 from oracles import conjugate, z_limit
 from posterity.data.batches import as_batches
 from posterity.methods.mcmc.descent import Descent, descended
-from posterity.methods.mcmc.ladder import LEAST, Heating, bridges, evened, swapped, window_ends
+from posterity.methods.mcmc.ladder import LEAST, Heating, bridges, evened, swapped
 from posterity.methods.mcmc.replicas import look, looked, moved
+from posterity.methods.mcmc.windows import ends_window
 from posterity.model.net_target import Target
 
 ORACLE = conjugate()
@@ -80,7 +81,8 @@ def test_equal_refusals_are_left_alone_and_unequal_ones_evened() -> None:
 
 @pytest.mark.parametrize("warmup", [1, 20, 66, 67, 200, 4_000])
 def test_windows_double_and_leave_a_quarter_to_the_step_sizes(warmup: int) -> None:
-    ends = window_ends(warmup)
+    last = warmup - warmup // 4
+    ends = np.asarray(jax.vmap(lambda at: ends_window(at, 0, 50, last))(jnp.arange(warmup)))
     lengths = np.diff([-1, *np.flatnonzero(ends)])
     assert ends.shape == (warmup,)
     assert not ends[warmup - warmup // 4 :].any()
@@ -134,6 +136,17 @@ def test_a_path_ends_with_prior_and_likelihood_apart() -> None:
     for found, true in zip(new, again):
         np.testing.assert_allclose(found, true, rtol=1e-2, atol=0.2)  # rounding over β = 1e-4
         np.testing.assert_allclose(found[2], true[2], rtol=1e-4, atol=1e-4)
+
+
+def test_short_steps_keep_the_energy_at_every_temperature() -> None:
+    """A first half step by another gradient than the path's would lose it."""
+    target, batch = bound()
+    theta = 0.3 * jax.random.normal(jax.random.key(4), (3, target.size))
+    place = jax.vmap(lambda theta: look(target, batch, theta))(theta)
+    rungs = jnp.asarray([1e-3, 0.1, 1.0]), jnp.ones_like(theta), jnp.full(3, 1e-3)
+    go = jax.jit(lambda key, place: moved(key, target, batch, place, rungs, jnp.asarray(1))[1])
+    paths = go(jax.random.key(5), place)
+    np.testing.assert_allclose(paths.acceptance, 1, atol=5e-3)
 
 
 def test_descents_end_at_the_mode_and_the_best_is_the_coldest() -> None:

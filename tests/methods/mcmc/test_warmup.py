@@ -10,13 +10,15 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from blackjax.adaptation.window_adaptation import build_schedule
 
 import posterity as po
 from methods.mcmc.skewed import density
 from oracles import z_limit
 from posterity.methods.mcmc.mass_matrix import Dense, Diagonal
 from posterity.methods.mcmc.paths import Point, no_u_turn
-from posterity.methods.mcmc.warmup import METRICS, Warming, Warmup, _schedule
+from posterity.methods.mcmc.warmup import METRICS, Warming, Warmup
+from posterity.methods.mcmc.windows import stan
 
 SDS = np.array([0.1, 1.0, 3.0, 0.5])
 TURN = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
@@ -29,9 +31,30 @@ def normal_20(sd):
 # -- windows --------------------------------------------------------------------------------------
 
 
+def schedule(warmup: int) -> tuple[np.ndarray, np.ndarray]:
+    """Per step: whether the metric sees it, and whether it ends a window."""
+    slow, ends = SCHEDULE(jnp.arange(warmup), warmup)
+    return np.asarray(slow), np.asarray(ends)
+
+
+SCHEDULE = jax.jit(jax.vmap(stan, in_axes=(0, None)))
+
+
+LENGTHS = [1, 19, 20, 21, 33, 60, 99, 120, 133, 149, 150, 151, 199, 260, 1_777]
+
+
+@pytest.mark.parametrize("warmup", LENGTHS)
+def test_the_windows_are_those_of_blackjax(warmup: int) -> None:
+    at = jnp.arange(1_777)  # one shape for all, so that one compilation serves them
+    slow, ends = (np.asarray(part)[:warmup] for part in SCHEDULE(at, warmup))
+    known = np.asarray(build_schedule(warmup, final_buffer_size=max(50, warmup // 4))).astype(int)
+    np.testing.assert_array_equal(slow, known[:, 0] == 1)
+    np.testing.assert_array_equal(ends, known[:, 1] == 1)
+
+
 def test_the_windows_of_a_thousand_steps() -> None:
     """Stan's: 75 steps for the step size, windows from 25 that double, and a quarter at the end."""
-    slow, ends = _schedule(1_000)
+    slow, ends = schedule(1_000)
     assert slow.shape == ends.shape == (1_000,)
     assert not slow[:75].any()
     assert slow[75:750].all()
@@ -45,7 +68,7 @@ def test_the_windows_of_a_thousand_steps() -> None:
 @pytest.mark.parametrize("warmup", [1, 5, 20, 50, 150, 333, 2_000])
 def test_windows_of_any_length(warmup: int) -> None:
     """A window ends within what the metric sees, and the last step belongs to the step size."""
-    slow, ends = _schedule(warmup)
+    slow, ends = schedule(warmup)
     assert slow.shape == (warmup,)
     assert slow[ends].all()
     if warmup >= 150:
@@ -69,7 +92,7 @@ def learned(warmup: Warmup, theta: np.ndarray) -> Warming:
 
 
 def last_window(steps: int) -> slice:
-    ends = np.flatnonzero(_schedule(steps)[1])
+    ends = np.flatnonzero(schedule(steps)[1])
     return slice(ends[-2] + 1, ends[-1] + 1)
 
 

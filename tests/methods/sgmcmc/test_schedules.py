@@ -40,11 +40,25 @@ def test_cycles_keep_what_they_sample_and_nothing_else() -> None:
     schedule = po.schedules.Cyclical(explore=30, sample=20)
     method = po.SGHMC(draws=20, thin=4, step_size=0.01, schedule=schedule, chains=2)
     posterior = po.fit(ORACLE.model, ORACLE.data, method, progress=False)
-    assert posterior.settings["steps_made"] == 80 + 4 * 30
+    assert posterior.facts["steps_made"] == 80 + 4 * 30
     assert posterior.sample().shape == (2, 20, 3)
     kept = np.concatenate([50 * cycle + 30 + np.arange(20) for cycle in range(4)])
     sizes = 0.01 * np.asarray(schedule.factor(jnp.asarray(kept)))
     np.testing.assert_allclose(posterior.history.step_size[0], sizes, rtol=1e-4)
+
+
+def test_a_thinned_draw_is_the_last_of_its_steps_and_that_step_is_of_the_sampling_part() -> None:
+    """Of one chain, whose every sampled step is known from a run that is not thinned."""
+    schedule = po.schedules.Cyclical(explore=30, sample=20)
+    settings = {"step_size": 0.01, "schedule": schedule}
+    every, some = (
+        po.fit(ORACLE.model, ORACLE.data, po.SGHMC(draws=n, thin=t, **settings), progress=False)
+        for n, t in ((40, 1), (10, 4))
+    )
+    sampled = np.concatenate([np.arange(30, 50), np.arange(80, 100)])
+    last = [at for at in range(3, 100, 4) if at in sampled]
+    expected = every.distribution.theta[:, np.searchsorted(sampled, last)]
+    np.testing.assert_array_equal(some.distribution.theta, expected)
 
 
 def test_no_noise_is_added_while_a_cycle_explores() -> None:

@@ -63,6 +63,20 @@ def test_without_noise_of_its_own_a_step_is_newton_s_over_gamma() -> None:
     np.testing.assert_allclose(papers[0], 2 * np.linalg.solve(matrix, slope), rtol=1e-3)
 
 
+def test_a_tempered_step_is_newton_s_on_the_tempered_density() -> None:
+    """Of p^(1/T): information and precision are 1/T of themselves, the noise's variance 1/T²."""
+    heat, keys = 3.0, jax.random.split(jax.random.key(0), 1)
+    found = moves(po.SGFS(draws=1, batch_size=20, step_size=1e9, temperature=heat), keys)
+    batch = BATCHES.batch(BATCHES.start(keys[0]), 0)
+    theta = np.array([0.1, 0.2, 0.3])
+    x, y = np.asarray(batch.x, np.float64), np.asarray(batch.y, np.float64)
+    each = x * ((y - x @ theta) / ORACLE.noise**2)[:, None]
+    spread = (400 / heat + 400**2 / 20 / heat**2) * np.cov(each.T)
+    slope = (400 * each.mean(0) - theta / ORACLE.prior**2) / heat
+    matrix = spread + np.eye(3) / ORACLE.prior**2 / heat
+    np.testing.assert_allclose(found[0], 2 * np.linalg.solve(matrix, slope), rtol=1e-3)
+
+
 @pytest.mark.parametrize("information", ["full", "low-rank", "diagonal"])
 @pytest.mark.parametrize("preconditioner", [None, "fisher"])
 def test_every_size_samples(information: str, preconditioner: str | None) -> None:

@@ -50,6 +50,20 @@ def test_its_law_has_the_exact_covariance_of_a_normal_posterior() -> None:
     np.testing.assert_allclose(law[:3, :3], ORACLE.cov, rtol=1e-8)
 
 
+@pytest.mark.parametrize("kind", [po.SGHMC, po.SGNHT])
+def test_friction_takes_as_much_as_noise_gives(kind: type) -> None:
+    """Steps too short to move: v′ = (1 − α) v + √(1 − (1 − α)²) η, element by element."""
+    method = kind(draws=1, step_size=1e-6, friction=0.5)
+    state = method.init(jax.random.key(0), TARGET, jnp.zeros(3))
+    state = state._replace(momentum=jnp.asarray([1.0, 0.0, -2.0]))
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    step = jax.vmap(lambda key: method.step(key, TARGET, state, FULL)[0].momentum)
+    noise = np.asarray(step(keys), np.float64) - 0.5 * np.asarray(state.momentum)
+    error = np.sqrt(1 - 0.5**2) / np.sqrt(20_000)
+    assert np.abs(noise.mean(0)).max() < 5 * error + 1e-3
+    np.testing.assert_allclose(np.cov(noise.T), 0.75 * np.eye(3), atol=0.75 * 5 * np.sqrt(2 / 2e4))
+
+
 def test_a_thermostat_at_its_mean_is_sghmc_with_that_friction() -> None:
     thermostat = po.SGNHT(draws=1, step_size=1e-6, friction=FRICTION)
     state = thermostat.init(jax.random.key(0), TARGET, jnp.zeros(3))

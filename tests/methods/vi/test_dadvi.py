@@ -175,7 +175,7 @@ def test_no_linear_response_without_an_optimum_is_told() -> None:
 
 
 def test_a_slow_run_is_told() -> None:
-    info = {name: np.zeros(2) for name in ("elbo", "fresh_elbo", "gradient_norm")}
+    info = {name: np.zeros((1, 2)) for name in ("elbo", "fresh_elbo", "gradient_norm")}
     target = Target.build(ORACLE.model, (3,), (), 40)
     (sentence,) = DADVI().advice(target, info, Progress(converged=True, seconds=12.0))
     assert "took 12 seconds" in sentence
@@ -209,7 +209,7 @@ def test_linear_response_is_refused_for_a_large_model() -> None:
         ({"draws": 31}, "draws come in pairs"),
         ({"draws": 0}, "draws must be a whole number from 1"),
         ({"tolerance": 0.0}, "tolerance must be positive"),
-        ({"init_sd": -1.0}, "init_sd must be positive"),
+        ({"init_scale": -1.0}, "init_sd must be positive"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

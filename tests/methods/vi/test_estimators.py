@@ -272,7 +272,7 @@ def test_the_fit_says_which_estimator_each_weight_got() -> None:
     x = np.linspace(-1, 1, 30)[:, None]
     model = po.Model(po.nets.MLP(1, [4], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
     posterior = po.fit(model, (x, x[:, 0]), po.ADVI(steps=20, estimator="local"), progress=False)
-    assert posterior.settings["estimators"]["layers.1.weight"] == "local"
+    assert posterior.facts["estimators"]["layers.1.weight"] == "local"
     assert not [w for w in posterior.result.warnings if "estimator" in w]
 
 
@@ -290,3 +290,14 @@ def test_a_fit_warns_where_the_estimator_applies_to_nothing() -> None:
 def test_an_unknown_estimator_is_refused() -> None:
     with pytest.raises(ValueError, match="estimator must be one of"):
         po.ADVI(estimator="reparam")
+
+
+@pytest.mark.parametrize("antithetic", [True, False])
+def test_in_a_fit_every_row_has_noise_of_its_own(antithetic: bool) -> None:
+    target, batch, _ = built("mlp by columns")
+    method = po.ADVI(estimator="local", draws=2, antithetic=antithetic)
+    chosen, different = plan(target, "local"), 1 if antithetic else 2
+    z = method._per_example(chosen, jax.random.key(0), different, batch, None).z
+    assert z.shape[:2] == (2, ROWS)
+    rows = np.abs(np.asarray(z).reshape(2 * ROWS, -1))
+    assert len(np.unique(rows, axis=0)) == different * ROWS

@@ -175,17 +175,17 @@ def started(family: AbstractFamily, size: int):
 
 
 def test_temperature_and_warm_up_are_reported() -> None:
-    posterior = fit("mean-field", steps=50, temperature=0.1, kl_warmup=0.5)
+    posterior = fit("mean-field", steps=50, kl_weight=0.1, kl_warmup=0.5)
     assert "not the Bayesian posterior" in posterior.result.warnings[0]
     assert "rose from 0 to 0.1 over the first 50%" in posterior.result.message
-    assert posterior.settings["temperature"] == 0.1
+    assert posterior.settings["kl_weight"] == 0.1
 
 
 def test_a_tempered_optimum_is_the_tempered_posterior() -> None:
     """max E log lik − T KL is at the posterior of the likelihood to the power 1/T."""
     tempered = conjugate(noise=0.5 * np.sqrt(0.25))
     oracle = conjugate()
-    method = po.ADVI(steps=8_000, draws=64, stop=False, temperature=0.25)
+    method = po.ADVI(steps=8_000, draws=64, stop=False, kl_weight=0.25)
     q = po.fit(oracle.model, oracle.data, method, progress=False).distribution
     precision = np.eye(3) / 1.5**2 + oracle.x.T @ oracle.x / tempered.noise**2
     np.testing.assert_allclose(q.sd, 1 / np.sqrt(np.diag(precision)), rtol=0.02)

@@ -119,7 +119,9 @@ def run_alone(method: IVON, target: Target) -> Any:
         )
 
     state = run(method.init(key, target, jnp.zeros(target.size)))
-    return method.finish(target, jax.tree.map(lambda leaf: leaf[None], state), None, None)
+    return method.finish(
+        target, jax.tree.map(lambda leaf: leaf[None], state), None, None
+    ).distribution
 
 
 def test_the_elbo_it_reports_is_that_of_its_q() -> None:
@@ -147,7 +149,7 @@ def test_the_precision_stays_positive_whatever_the_hessian_says() -> None:
 
 
 def test_a_hessian_at_its_floor_is_told() -> None:
-    floored = {"initial": np.zeros(3), "floored": np.array([0.0, 0.0, 0.3])}
+    floored = {"initial": np.zeros((1, 3)), "floored": np.array([[0.0, 0.0, 0.3]])}
     (sentence,) = IVON().advice(None, floored, None)  # type: ignore[arg-type]
     assert "30 % of the parameters is at its floor" in sentence
 
@@ -173,7 +175,7 @@ def test_the_start_of_the_hessian_does_not_matter() -> None:
 def test_several_starts_share_the_first_half_and_the_best_goes_on() -> None:
     method = IVON(steps=800, starts=4)
     posterior = fit(method)
-    assert posterior.settings["steps_made"] == 800
+    assert posterior.facts["steps_made"] == 800
     assert posterior.history.elbo.shape == (100 + 400,)
     assert IVON(steps=3).start_count(posterior.target) == 1
 

@@ -26,6 +26,10 @@ def test_the_newton_step_solves_the_model_or_ends_at_the_edge() -> None:
     saddle = newton_step(lambda v: -hessian @ v, gradient, jnp.asarray(2.0), yes)
     assert float(jnp.linalg.norm(saddle.step)) == pytest.approx(2.0, rel=1e-4)
     assert saddle.gain > 0
+    # The gain is what the model loses on the way.
+    for move, matrix in ((free, hessian), (edge, hessian), (saddle, -hessian)):
+        lost = -move.step @ gradient - 0.5 * move.step @ (matrix @ move.step)
+        np.testing.assert_allclose(move.gain, lost, rtol=1e-3)
     none = newton_step(lambda v: hessian @ v, gradient, jnp.asarray(1.0), ~yes)
     assert not np.asarray(none.step).any()
     assert int(none.products) == 0

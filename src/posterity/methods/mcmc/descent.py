@@ -25,7 +25,7 @@ class Descent(NamedTuple):
 
 
 def descended(
-    density: Density, descent: Descent, share: jax.Array, steps: int
+    density: Density, descent: Descent, share: jax.Array, steps: Any
 ) -> tuple[Descent, jax.Array]:
     """After some of Adam's steps, whose size is that of `MAP`; and the log joints before the last.
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posterity.methods.mcmc.paths import Density, Path, Point
 from posterity.methods.mcmc.warmup import Warming, Warmup
@@ -106,3 +107,7 @@ class AbstractHamiltonian(AbstractSampler):
     def theta(self, state: HamiltonianState) -> jax.Array:
         """The current draw."""
         return state.position
+
+    def facts(self, state: HamiltonianState) -> dict[str, Any]:
+        """The step size of each chain, as the warm-up has left it."""
+        return {"step_size": np.exp(state.warming.step_size.log_step_size_avg)}

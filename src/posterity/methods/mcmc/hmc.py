@@ -52,6 +52,8 @@ class HMC(AbstractHamiltonian):
     target_acceptance: float = 0.8
     metric: str = "diagonal"
 
+    traced = ("leapfrogs", "warmup", "draws", "target_acceptance")
+
     def __post_init__(self) -> None:
         self._check_counts(warmup=self.warmup, leapfrogs=self.leapfrogs)
         check_fraction("HMC", target_acceptance=self.target_acceptance)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.methods.mcmc.tuning import Moments
+from posterity.methods.mcmc.windows import ends_window
 
 HOTTEST = 1e-6  # β of the first rung above the prior, to begin with
 WIDEN = 2.0  # how far below it, in log β, a window's end may put it
@@ -93,22 +93,10 @@ class Heating:
                 moments=_added(heat.moments, seen),
                 refused=heat.refused + refused,
             )
-            ends = jnp.asarray(window_ends(self.steps))
-            return jax.lax.cond(ends[at], _closed, lambda now: now, now)
+            ends = ends_window(at, 0, FIRST_WINDOW, self.steps - self.steps // 4)
+            return jax.lax.cond(ends, _closed, lambda now: now, now)
 
         return jax.lax.cond(at < self.steps, learn, lambda: heat)
-
-
-@functools.cache
-def window_ends(warmup: int) -> np.ndarray:
-    """Per step of a warm-up, whether it ends a window."""
-    ends, at, length, last = np.zeros(warmup, bool), 0, FIRST_WINDOW, warmup - warmup // 4
-    while at + length <= last:
-        # What would not make another window belongs to this one.
-        at = at + length if at + 3 * length <= last else last
-        ends[at - 1] = True
-        length *= 2
-    return ends
 
 
 def swapped(

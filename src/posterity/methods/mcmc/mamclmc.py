@@ -57,6 +57,8 @@ class MAMCLMC(AbstractHamiltonian):
     target_acceptance: float = 0.9
     max_steps: int = 512
 
+    traced = ("length", "warmup", "draws", "target_acceptance", "max_steps")
+
     def __post_init__(self) -> None:
         self._check_counts(warmup=self.warmup, max_steps=self.max_steps)
         check_positive("MAMCLMC", length=self.length)

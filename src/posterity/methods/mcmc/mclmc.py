@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,8 @@ class MCLMC(AbstractSampler):
     thin: int = 10
     energy_var: float = 5e-4
 
+    traced = ("warmup", "draws", "energy_var")
+
     figure = "log_joint"
     also = ("step_size", "length")
     apart = True
@@ -110,6 +112,10 @@ class MCLMC(AbstractSampler):
     def theta(self, state: MCLMCState) -> jax.Array:
         """The current draw."""
         return state.moving.theta
+
+    def facts(self, state: MCLMCState) -> dict[str, Any]:
+        """The step size and the length L of each chain, as the warm-up has left them."""
+        return {"step_size": state.tuned.step_size, "length": state.tuned.length}
 
     def retreat(self, state: MCLMCState) -> MCLMCState:
         """The same place with half the step size."""

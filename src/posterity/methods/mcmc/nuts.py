@@ -66,6 +66,8 @@ class NUTS(AbstractHamiltonian):
     max_depth: int = 10
     metric: str = "diagonal"
 
+    traced = ("warmup", "draws", "target_acceptance")
+
     def __post_init__(self) -> None:
         self._check_counts(warmup=self.warmup, max_depth=self.max_depth)
         check_fraction("NUTS", target_acceptance=self.target_acceptance)

@@ -78,6 +78,7 @@ class ParallelTempering(AbstractSampler):
     thin: int = 20
     target_acceptance: float = 0.8
 
+    traced = ("leapfrogs", "warmup", "draws", "target_acceptance")
     figure = "log_joint"
     also = ("restarts", "swap_rate", "acceptance_rate")
     apart = True
@@ -121,10 +122,10 @@ class ParallelTempering(AbstractSampler):
         if not done:
             starts = [states[number % len(states)] for number in range(self.temperatures)]
             ordered = [start.place.theta[:, -1] for start in (starts[-1], *starts[::-1])]
-            theta = jnp.stack(ordered, axis=1)
-            state = state._replace(place=state.place._replace(theta=theta))
-            # A copy, as the buffers of a state are given away, each once.
-            state = state._replace(descent=state.descent._replace(theta=jnp.copy(theta)))
+            theta = np.stack(ordered, axis=1)
+            state = state._replace(
+                place=state.place._replace(theta=theta), descent=state.descent._replace(theta=theta)
+            )
         return Review(state, 0 if done else self.total_steps)
 
     def step(
@@ -145,7 +146,7 @@ class ParallelTempering(AbstractSampler):
         def density(theta: jax.Array) -> tuple[jax.Array, jax.Array]:
             return jax.value_and_grad(lambda theta: target.log_joint(theta, batch))(theta)
 
-        share = state.at / max(self._descents, 1)
+        share = state.at / jnp.maximum(self._descents, 1)
         found, log_joint = descended(density, state.descent, share, self.leapfrogs)
         place = state.place._replace(theta=found.theta)
         zero, none = jnp.zeros((), log_joint.dtype), jnp.zeros((), jnp.int32)
@@ -213,6 +214,14 @@ class ParallelTempering(AbstractSampler):
     def theta(self, state: TemperingState) -> jax.Array:
         """The state at β = 1."""
         return state.place.theta[-1]
+
+    def facts(self, state: TemperingState) -> dict[str, Any]:
+        """The log evidence, of all chains together, and each one's inverse temperatures.
+
+        log Z = Σ over pairs of log Σ_chains of the one weights − log Σ_chains of the others
+        """
+        summed = np.logaddexp.reduce(state.bridges.astype(np.float64), axis=0)
+        return {"log_evidence": np.sum(summed[0] - summed[1]), "betas": state.heat.betas}
 
     def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
         """A sentence where too few states have come all the way from the prior."""

@@ -85,7 +85,10 @@ class Tuning:
     def _learn(
         self, tuned: Tuned, at: jax.Array, theta: jax.Array, change: jax.Array, fine: jax.Array
     ) -> Tuned:
-        find, moments, again = (round(share * self.steps) for share in (FIND, MOMENTS, AGAIN))
+        find, moments, again = (
+            jnp.round(share * jnp.asarray(self.steps, theta.dtype)).astype(jnp.int32)
+            for share in (FIND, MOMENTS, AGAIN)
+        )
         fixed = at >= again
         stepped = self._step_size(tuned.step_size, theta.shape[0], change, fine)
         tuned = tuned._replace(step_size=jnp.where(fixed, tuned.step_size, stepped))
@@ -98,7 +101,7 @@ class Tuning:
         seen = ((at >= find) & (at < moments)) | fixed
         tuned = tuned._replace(moments=_seen(tuned.moments, theta, seen & fine))
         tuned = jax.lax.cond(at == moments - 1, lambda: _scaled(tuned), lambda: tuned)
-        per = max(1, (self.steps - again) // BATCHES)
+        per = jnp.maximum(1, (self.steps - again) // BATCHES)
         number = jnp.clip((at - again) // per, 0, BATCHES - 1)
         part = jnp.where(fixed & ((at - again) < per * BATCHES), theta / per, 0.0)
         tuned = tuned._replace(batches=tuned.batches.at[number].add(part))
@@ -139,7 +142,7 @@ def _scaled(tuned: Tuned) -> Tuned:
     return jax.tree.map(lambda a, b: jnp.where(fine, a, b), scaled, kept)
 
 
-def _lengthened(tuned: Tuned, per: int) -> Tuned:
+def _lengthened(tuned: Tuned, per: jax.Array) -> Tuned:
     """L from the time to forget: the variance of batch means over that of single draws."""
     var = tuned.moments.squares / jnp.maximum(tuned.moments.seen, 1)
     between = jnp.var(tuned.batches, axis=0, ddof=1)

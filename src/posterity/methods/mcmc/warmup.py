@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from posterity.methods.mcmc.mass_matrix import AbstractMetric, Dense, Diagonal, LowRank
+from posterity.methods.mcmc.windows import stan
 
 METRICS = ("diagonal", "dense", "low-rank")
 RANK = 16  # directions of a low-rank metric, at most
@@ -84,11 +83,11 @@ class Warmup:
     def _learn(
         self, state: Warming, at: jax.Array, theta: jax.Array, acceptance: jax.Array
     ) -> Warming:
-        slow, ends = (jnp.asarray(column) for column in _schedule(self.steps))
+        slow, ends = stan(at, self.steps)
         dual = self._dual()
         tuned = dual[1](state.step_size, acceptance)
         seen = jax.lax.cond(
-            slow[at], lambda: _like(state.seen, self._see(state.seen, theta)), lambda: state.seen
+            slow, lambda: _like(state.seen, self._see(state.seen, theta)), lambda: state.seen
         )
 
         def close() -> Warming:
@@ -96,7 +95,7 @@ class Warmup:
             return _like(state, Warming(again, self._none(theta), self._estimate(seen)))
 
         go_on = Warming(tuned, seen, state.metric)
-        return jax.lax.cond(ends[at], close, lambda: _like(state, go_on))
+        return jax.lax.cond(ends, close, lambda: _like(state, go_on))
 
     def _dual(self) -> Any:
         from blackjax.adaptation.step_size import dual_averaging_adaptation
@@ -153,17 +152,6 @@ def low_rank(theta: jax.Array, count: jax.Array) -> LowRank:
     values = singular[:rank] ** 2 / jnp.maximum(count - 1, 1)
     edge = (1 + jnp.sqrt(size / count)) ** 2
     return LowRank(sd, rows[:rank].T, jnp.where(values > edge, weight * values, 1.0))
-
-
-@functools.cache
-def _schedule(warmup: int) -> tuple[np.ndarray, np.ndarray]:
-    """Per warm-up step: whether the metric sees it, and whether it ends a window."""
-    from blackjax.adaptation.window_adaptation import build_schedule
-
-    last = max(50, warmup // 4)
-    with jax.ensure_compile_time_eval():  # it makes JAX arrays of constants
-        schedule = np.asarray(build_schedule(warmup, final_buffer_size=last)).astype(int)
-    return schedule[:, 0] == 1, schedule[:, 1] == 1
 
 
 def _arrays(tree: Any) -> Any:

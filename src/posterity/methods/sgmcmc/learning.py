@@ -50,7 +50,7 @@ class Learning:
     noise: bool
     curvature: bool
     squares: bool
-    memory: int = MEMORY
+    memory: Any = MEMORY
 
     def init(self, theta: jax.Array) -> Learned | tuple[()]:
         """Before the first gradient; () where nothing is to be learned."""

@@ -92,6 +92,8 @@ class SGFS(AbstractStochastic):
     control_variates: str | None = None
     temperature: float = 1.0
 
+    traced = ("draws", "step_size", "warmup", "temperature")
+
     def __post_init__(self) -> None:
         if self.batch_size is None or self.batch_size < 2:
             raise ValueError(

@@ -71,6 +71,8 @@ class SGHMC(AbstractUnderdamped):
     bias: float = 0.1
     temperature: float = 1.0
 
+    traced = ("draws", "step_size", "friction", "warmup", "bias", "temperature")
+
     def __post_init__(self) -> None:
         check_fraction("SGHMC", friction=self.friction)
         check_positive("SGHMC", bias=self.bias)

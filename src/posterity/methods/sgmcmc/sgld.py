@@ -79,6 +79,8 @@ class SGLD(AbstractStochastic):
     bias: float = 0.1
     temperature: float = 1.0
 
+    traced = ("draws", "step_size", "warmup", "bias", "temperature")
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "preconditioner", as_variances("SGLD", self.preconditioner))
         check_positive("SGLD", bias=self.bias)

@@ -64,6 +64,8 @@ class SGNHT(AbstractUnderdamped):
     bias: float = 0.1
     temperature: float = 1.0
 
+    traced = ("draws", "step_size", "friction", "warmup", "bias", "temperature")
+
     def __post_init__(self) -> None:
         check_fraction("SGNHT", friction=self.friction)
         check_positive("SGNHT", bias=self.bias)

@@ -107,9 +107,11 @@ class AbstractStochastic(AbstractSampler):
         return Learning(automatic, automatic, squares=False, memory=self._memory)
 
     @property
-    def _memory(self) -> int:
+    def _memory(self) -> Any:
         """How many steps the averages look back on: the last quarter of the warm-up."""
-        return max(MEMORY, self.warmup // 4)
+        if isinstance(self.warmup, int):
+            return max(MEMORY, self.warmup // 4)
+        return jnp.maximum(MEMORY, self.warmup // 4)
 
     @property
     def _variates(self) -> Variates:

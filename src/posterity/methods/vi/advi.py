@@ -12,9 +12,10 @@ import numpy as np
 import optax
 
 from posterity.cpu.once import held, normals, once_of
-from posterity.distributions.distribution import AbstractDensity
-from posterity.methods.checks import check_among, check_counts
-from posterity.methods.method import AbstractMethod, Review, Stretch
+from posterity.distributions.draws import AbstractDraws
+from posterity.dtypes import float_dtype
+from posterity.methods.checks import check_among, check_counts, check_positive
+from posterity.methods.method import AbstractMethod, Fitted, Review, Stretch
 from posterity.methods.vi.cycles import TAIL, Cycles, peak, tolerance
 from posterity.methods.vi.estimators.estimator import (
     ESTIMATORS,
@@ -60,7 +61,7 @@ class ADVI(AbstractMethod):
             draw for all. ``"local"``: local reparameterisation. ``"flipout"``: one draw, its signs
             flipped per example. Both give the same gradient with less noise, on any net; a weight
             that they do not fit takes the next best (docs/estimators.md), and
-            ``posterior.settings["estimators"]`` says which each got. ``"local-per-position"`` is
+            ``posterior.facts["estimators"]`` says which each got. ``"local-per-position"`` is
             local reparameterisation where it is an approximation, too. Beyond ``"shared"`` the
             family must be mean-field.
         kl: ``"closed"``: in closed form where the prior is normal and the family allows it, else by
@@ -68,8 +69,8 @@ class ADVI(AbstractMethod):
             gradient of Roeder et al. 2017 ("sticking the landing").
         draws: draws of ε per step. antithetic: draw them in pairs ε, −ε.
         kl_warmup: share of a cycle over which the KL's weight rises from 0 to 1.
-        temperature: weight of the KL; anything but 1 gives a tempered posterior, and the result
-            says so.
+        kl_weight: weight of the KL; anything but 1 gives another posterior than the Bayesian one,
+            and the result says so.
         optimizer: an Optax optimiser, used as it is, with one start unless `starts` says more. Its
             step size is then its own affair; the averaging and the criterion stay. None: Adam.
         step_size: the peak of Adam's step size; None for 0.3 (40/D)^1.5, between 0.001 and 0.3.
@@ -77,13 +78,16 @@ class ADVI(AbstractMethod):
         stop: stop when converged. False uses all steps.
         starts: how many cycles begin from new initial weights; None for 4 up to 1,000 parameters
             and 1 above.
-        init_sd: the standard deviation q starts with, in unconstrained units.
+        init_scale: the standard deviation q starts with, in unconstrained units.
+        chains: how many times the run is made, each from starts of its own and all in one loop. The
+            result is the mixture of what they find, of equal weights: several modes. All have
+            cycles of the same lengths, and the run stops early where every one has converged.
 
     Numbers marked `po.learned` in the prior or the likelihood are optimised with φ.
 
-    Returns from `fit` a posterior with a density over θ (a `Gaussian` for mean-field); `history`
-    has ``elbo`` (estimated with the step's draws on its batch, at the KL's full weight, along the
-    way to the result), ``step_size`` and ``ok``.
+    Returns from `fit` a posterior with a density over θ (a `Gaussian` for mean-field, a `Mixture`
+    for several chains); `history` has ``elbo`` (estimated with the step's draws on its batch, at
+    the KL's full weight, along the way to the result), ``step_size`` and ``ok``.
 
     Raises:
         ValueError: a number out of range, or settings that exclude each other.
@@ -111,26 +115,24 @@ class ADVI(AbstractMethod):
     draws: int = 1
     antithetic: bool = False
     kl_warmup: float = 0.0
-    temperature: float = 1.0
+    kl_weight: float = 1.0
     optimizer: optax.GradientTransformation | None = None
     stop: bool = True
     starts: int | None = None
-    init_sd: float = 0.03
+    init_scale: float = 0.03
     step_size: float | None = None
+    chains: int = 1
 
+    traced = ("steps", "kl_weight", "init_scale", "step_size")
     figure = "elbo"
     learns = True
 
     def __post_init__(self) -> None:
-        check_counts("ADVI", steps=self.steps, draws=self.draws, starts=self.starts)
+        counts = {"draws": self.draws, "starts": self.starts, "chains": self.chains}
+        check_counts("ADVI", steps=self.steps, **counts)
         check_among("ADVI", "estimator", self.estimator, ESTIMATORS)
         check_among("ADVI", "kl", self.kl, KLS)
-        if not 0 < self.init_sd < math.inf:
-            raise ValueError(f"ADVI: init_sd must be positive and finite, not {self.init_sd}.")
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(
-                f"ADVI: temperature must be positive and finite, not {self.temperature}."
-            )
+        check_positive("ADVI", init_scale=self.init_scale, kl_weight=self.kl_weight)
         if not 0 <= self.kl_warmup < 1 - TAIL:
             raise ValueError(
                 f"ADVI: kl_warmup must be from 0 to below {1 - TAIL}, where the iterates that are "
@@ -146,6 +148,23 @@ class ADVI(AbstractMethod):
         if self.antithetic and self.draws % 2:
             raise ValueError(f"ADVI: antithetic draws come in pairs; draws is {self.draws}.")
         self._check_family(as_family(self.family))
+
+    def check(self, target: Target) -> None:
+        """Refuse several chains where each would learn numbers of its own, or find a flow."""
+        family = as_family(self.family)
+        family.prepare(target.size)
+        if self.chains == 1:
+            return
+        if target.slots:
+            raise ValueError(
+                f"ADVI: chains={self.chains} would each learn {target.slots[0].name} for itself, "
+                "and a posterior has one value. Take chains=1, or give it a prior distribution."
+            )
+        if not family.closed:
+            raise ValueError(
+                f"ADVI: chains={self.chains} make a mixture, which of flows there is none; take "
+                "chains=1 or another family."
+            )
 
     def _check_family(self, family: AbstractFamily) -> None:
         if self.estimator != "shared" and not family.independent:
@@ -171,7 +190,6 @@ class ADVI(AbstractMethod):
 
     def start_count(self, target: Target) -> int:
         """How many cycles have a start of their own."""
-        as_family(self.family).prepare(target.size)
         if self.starts is not None:
             return self.starts
         return 4 if self.optimizer is None and target.size <= SMALL else 1
@@ -184,7 +202,7 @@ class ADVI(AbstractMethod):
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> ADVIState:
         """q around θ, before the first cycle."""
-        q = as_family(self.family).init(key, theta, self.init_sd)
+        q = as_family(self.family).init(key, theta, self.init_scale)
         numbers = [slot.start for slot in target.slots]
         phi = Phi(q, jnp.asarray(numbers, theta.dtype) if numbers else None)
         clock = jnp.array([0.0, self.steps, 1.0, 1.0], theta.dtype)
@@ -249,8 +267,8 @@ class ADVI(AbstractMethod):
         """Noise per draw and example, or None where all weights take the shared draw."""
         if chosen.shared:
             return None
-        rows = batch.x.shape[0]
-        flat = draw_noise(chosen, key, different * rows, batch.x.dtype, once)
+        rows = batch.y.shape[0]
+        flat = draw_noise(chosen, key, different * rows, float_dtype(), once)
         each = jax.tree.map(lambda leaf: leaf.reshape(different, rows, -1), flat)
         if not self.antithetic:
             return each
@@ -267,19 +285,13 @@ class ADVI(AbstractMethod):
     def _transform(self) -> optax.GradientTransformation:
         return optax.scale_by_adam() if self.optimizer is None else self.optimizer
 
-    def report(self, target: Target) -> dict[str, Any]:
-        """Which estimator each weight got, where one was asked for."""
-        if self.estimator == "shared":
-            return {}
-        return {"estimators": plan(target, self.estimator).by_path()}
-
     @property
     def note(self) -> str:
         """That the KL was warmed up, where it was."""
         if not self.kl_warmup:
             return ""
         return (
-            f"The weight of the KL rose from 0 to {self.temperature:g} over the first "
+            f"The weight of the KL rose from 0 to {self.kl_weight:g} over the first "
             f"{self.kl_warmup:.0%} of each cycle."
         )
 
@@ -319,16 +331,20 @@ class ADVI(AbstractMethod):
         return Review(state._replace(clock=clock), length, memory)
 
     def finish(
-        self, target: Target, state: Any, draws: np.ndarray | None, memory: Any
-    ) -> AbstractDensity:
+        self, target: Target, state: Any, draws: AbstractDraws | None, memory: Any
+    ) -> Fitted:
         """The averaged q; after an interruption in mid-cycle, that of the best finished cycle."""
-        q = jax.tree.map(lambda leaf: np.asarray(leaf)[0], self._result(state, memory).q)
-        return as_family(self.family).to_distribution(q)
-
-    def numbers(self, state: Any, memory: Any) -> np.ndarray | None:
-        """The learned numbers, unconstrained, averaged as φ is."""
-        found = self._result(state, memory).numbers
-        return None if found is None else np.asarray(found)[0]
+        found, facts = self._result(state, memory), dict[str, Any]()
+        if self.estimator != "shared":
+            facts["estimators"] = plan(target, self.estimator).by_path()
+        if found.numbers is not None:
+            numbers = found.numbers[0]
+            facts["learned"] = {
+                slot.name: float(slot.constrain(number))
+                for slot, number in zip(target.slots, numbers)
+            }
+            target = target.at(numbers)
+        return Fitted(as_family(self.family).mixture(found.q), target, facts)
 
     def _result(self, state: Any, memory: Any) -> Phi:
         if self.optimizer is None and memory is not None and memory.best is not None:

@@ -7,10 +7,9 @@ import itertools
 import math
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from posterity.methods.method import Stretch
+from posterity.methods.method import Stretch, by_chain
 from posterity.model.net_target import Target
 
 TAIL = 0.2  # the last part of a cycle, over which iterates are averaged
@@ -31,26 +30,34 @@ def peak(size: int) -> float:
 
 
 class Score(NamedTuple):
-    """Mean of the ELBO over the tail of a cycle, and its standard error from 20 batch means."""
+    """Of each chain (chain,): the mean of the ELBO over the tail of a cycle, and its error.
 
-    mean: float
-    error: float
+    The standard error is that of 20 batch means.
+    """
+
+    mean: np.ndarray
+    error: np.ndarray
 
     @classmethod
     def of_tail(cls, elbos: np.ndarray) -> Score:
         """From the ELBO of every step (chain, step)."""
-        flat = elbos[0].astype(np.float64)
-        tail = flat[int((1 - TAIL) * flat.size) :]
-        tail = tail[np.isfinite(tail)]
-        if tail.size == 0:
-            return cls(-math.inf, 0.0)
-        means = [part.mean() for part in np.array_split(tail, min(20, tail.size))]
-        return cls(float(tail.mean()), float(np.std(means) / math.sqrt(max(len(means) - 1, 1))))
+        tails = elbos[:, int((1 - TAIL) * elbos.shape[1]) :].astype(np.float64)
+        return cls(*np.array([_mean_and_error(tail[np.isfinite(tail)]) for tail in tails]).T)
+
+
+def _mean_and_error(tail: np.ndarray) -> tuple[float, float]:
+    if tail.size == 0:
+        return -math.inf, 0.0
+    means = [part.mean() for part in np.array_split(tail, min(20, tail.size))]
+    return float(tail.mean()), float(np.std(means) / math.sqrt(max(len(means) - 1, 1)))
 
 
 @dataclasses.dataclass
 class Cycles:
     """The cycles to come, and what is remembered of those that are over.
+
+    All chains have cycles of the same lengths. What is best, and whether it pays to go on, is known
+    of each by itself: such attributes are arrays (chain,).
 
     Attributes:
         lengths: of the cycles to come.
@@ -58,13 +65,14 @@ class Cycles:
         peak: step size at the beginning of a cycle.
         scheduled: whether the step size is ours. Then the best cycle counts, and the last polishes
             it; with a user's optimiser the last state counts.
-        best, score: the best finished cycle's state and its ELBO.
+        best, score: the best finished cycle's state, of each chain, and its ELBO.
         idle: how many cycles in a row have gained little.
+        settled: whether two have, and the chain's criterion is met.
         risen: by how much, at least, the last doubling raised the ELBO.
         missed: by how much, at least, a long cycle ended below the best.
         polishing: whether the last cycle is under way.
         independent: whether the cycle under way has a start of its own.
-        converged: whether the criterion has been met.
+        converged: whether all chains have settled.
     """
 
     lengths: list[int]
@@ -73,9 +81,10 @@ class Cycles:
     scheduled: bool = True
     best: Any = None
     score: Score | None = None
-    idle: int = 0
-    risen: float = 0.0
-    missed: float = 0.0
+    idle: Any = 0
+    settled: Any = False
+    risen: Any = 0.0
+    missed: Any = 0.0
     polishing: bool = False
     independent: bool = True
     converged: bool = False
@@ -108,31 +117,39 @@ class Cycles:
         """
         elbos = done[-1].info["elbo"]
         score, best = Score.of_tail(elbos), self.score
-        doubt = 2 * math.hypot(score.error, best.error) if best else 0.0
-        gain = score.mean - best.mean if best else math.inf
-        if best is not None and not self.polishing:
-            self._weigh(gain, doubt, tolerance, evidence=elbos.size >= EVIDENCE)
+        gain, doubt = np.full(len(elbos), math.inf), np.zeros(len(elbos))
+        if best is not None:
+            with np.errstate(invalid="ignore"):  # of two cycles without a finite ELBO
+                gain, doubt = score.mean - best.mean, 2 * np.hypot(score.error, best.error)
+            if not self.polishing:
+                self._weigh(gain, doubt, tolerance, evidence=elbos.shape[1] >= EVIDENCE)
         # The last state of a user's schedule is the one meant; a polished state is the better one
         # unless the ELBO speaks against it.
-        if not self.scheduled or gain > (-doubt if self.polishing else 0.0):
-            self.best, self.score = jax.device_get(state), score
-            if self.scheduled and self.independent:
-                for earlier in done[:-1]:
-                    earlier.kept = False
-        else:
-            done[-1].kept = False
+        better = gain > (-doubt if self.polishing else 0.0)
+        better = better | (not self.scheduled)
+        self.best = state if best is None else by_chain(better, state, self.best)
+        self.score = score if best is None else by_chain(better, score, best)
+        done[-1].kept = better
+        if self.scheduled and self.independent:
+            for earlier in done[:-1]:
+                earlier.kept = earlier.kept & ~better
 
-    def _weigh(self, gain: float, doubt: float, tolerance: float, *, evidence: bool) -> None:
+    def _weigh(
+        self, gain: np.ndarray, doubt: np.ndarray, tolerance: float, *, evidence: bool
+    ) -> None:
         """What the gain over the best, known to within `doubt`, says of convergence."""
         # A cycle that ends far below the best is no evidence that the best is the end of it.
-        same = abs(gain) + doubt < tolerance and evidence
-        self.idle = self.idle + 1 if same else 0
+        same = (np.abs(gain) + doubt < tolerance) & evidence
+        self.idle = np.where(same, self.idle + 1, 0)
         self.risen = gain - doubt
-        self.missed = max(self.missed, -gain - doubt) if evidence else 0.0
+        self.missed = np.maximum(self.missed, -gain - doubt) if evidence else 0.0
 
     def end_if_idle(self) -> None:
-        """Where two cycles in a row have gained little: only polish what there is."""
-        if self.lengths and self.idle >= 2:
+        """Where two cycles in a row have gained little, in all chains: only polish the best."""
+        if not self.lengths:
+            return
+        self.settled = self.settled | (self.idle >= 2)
+        if np.all(self.settled):
             self.converged = True
             self.lengths = self.lengths[-1:] if self.scheduled else []
             self.fresh = []
@@ -153,14 +170,15 @@ class Cycles:
         clear = 5 * tolerance
         if self.converged:
             return []
-        if self.risen > clear:
+        risen, missed = (np.max(np.where(self.settled, 0, v)) for v in (self.risen, self.missed))
+        if risen > clear:
             return [
-                f"The ELBO rose by {self.risen:.1f} nats when the run was last doubled, so it "
+                f"The ELBO rose by {risen:.1f} nats when the run was last doubled, so it "
                 f"has not converged. Raise steps above {steps:,}."
             ]
-        if self.missed > clear:
+        if missed > clear:
             return [
-                f"A cycle as long as the best ended {self.missed:.1f} nats below it: the ELBO "
+                f"A cycle as long as the best ended {missed:.1f} nats below it: the ELBO "
                 "has several optima, and there may be a better one. Raise steps above "
                 f"{steps:,}, or fit with other seeds or from modes (init=po.MAP()), and keep the "
                 "highest ELBO."

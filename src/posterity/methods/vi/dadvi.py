@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.distributions.draws import AbstractDraws
 from posterity.distributions.normal import FullRank, Gaussian
 from posterity.methods.checks import check_counts, check_positive
-from posterity.methods.method import AbstractMethod, Review, Stretch
+from posterity.methods.method import AbstractMethod, Fitted, Review, Stretch
+from posterity.methods.vi.families.family import equal_mixture
 from posterity.methods.vi.newton import ENOUGH, newton_step, next_radius, response
 from posterity.methods.vi.objectives import closed_kl
 from posterity.model.net_target import Batch, Target
@@ -66,12 +68,17 @@ class DADVI(AbstractMethod):
             about 1e-6 of the ELBO in float32.
         linear_response: replace q by a normal of the same mean with the linear-response covariance;
             for up to 2,000 parameters.
-        init_sd: the standard deviation q starts with, in unconstrained units.
+        init_scale: the standard deviation q starts with, in unconstrained units.
+        kl_weight: weight of the KL; anything but 1 gives another posterior than the Bayesian one,
+            and the result says so.
+        chains: how many optima are looked for, each from a start and with draws of its own; all in
+            one loop, which ends when the last has converged.
 
-    Returns from `fit` a posterior with a `Gaussian` over θ, or a `FullRank` with `linear_response`;
-    `history` has ``elbo`` (of the fixed draws), ``fresh_elbo`` (of as many new ones),
-    ``gradient_norm``, ``radius`` of the trust region, ``products`` (Hessian-vector products made),
-    ``still`` (whether the optimum was reached) and ``ok``.
+    Returns from `fit` a posterior with a `Gaussian` over θ, or a `FullRank` with `linear_response`
+    (of several chains their `Mixture`, of equal weights); `history` has ``elbo`` (of the fixed
+    draws), ``fresh_elbo`` (of as many new ones), ``gradient_norm``, ``radius`` of the trust region,
+    ``products`` (Hessian-vector products made), ``still`` (whether the optimum was reached) and
+    ``ok``.
 
     Raises:
         ValueError: a number out of range, or too large a model: more than 2²⁶ numbers in the draws,
@@ -98,26 +105,31 @@ class DADVI(AbstractMethod):
     draws: int | None = None
     tolerance: float = 1e-3
     linear_response: bool = False
-    init_sd: float = 0.03
+    init_scale: float = 0.03
+    kl_weight: float = 1.0
+    chains: int = 1
 
+    traced = ("steps", "tolerance", "init_scale", "kl_weight")
     figure = "elbo"
 
     def __post_init__(self) -> None:
-        check_counts("DADVI", steps=self.steps, draws=self.draws)
+        check_counts("DADVI", steps=self.steps, draws=self.draws, chains=self.chains)
         if self.draws is not None and self.draws % 2:
             raise ValueError(f"DADVI: draws come in pairs; give an even number, not {self.draws}.")
-        check_positive("DADVI", tolerance=self.tolerance, init_sd=self.init_sd)
+        check_positive("DADVI", tolerance=self.tolerance, init_scale=self.init_scale)
+        check_positive("DADVI", kl_weight=self.kl_weight)
 
     @property
     def total_steps(self) -> int:
         """`steps`, and one for the linear response."""
         return self.steps + int(self.linear_response)
 
-    def init(self, key: jax.Array, target: Target, theta: jax.Array) -> DADVIState:
-        """q around θ before the first outer iteration."""
-        if self._count(target) * target.size > MOST_NUMBERS:
+    def check(self, target: Target) -> None:
+        """Refuse what is too large."""
+        count = self._count(int(target.rows), target.size)
+        if count * target.size > MOST_NUMBERS:
             raise ValueError(
-                f"DADVI: {self._count(target)} fixed draws of {target.size} parameters are more "
+                f"DADVI: {count} fixed draws of {target.size} parameters are more "
                 f"than {MOST_NUMBERS:,} numbers; it is for small models. Take ADVI or IVON."
             )
         if self.linear_response and target.size > LARGEST_RESPONSE:
@@ -126,7 +138,10 @@ class DADVI(AbstractMethod):
                 f"for up to {LARGEST_RESPONSE} parameters. Leave it out, or use ADVI with a "
                 "family that has correlations."
             )
-        log_sd = jnp.full_like(theta, math.log(self.init_sd))
+
+    def init(self, key: jax.Array, target: Target, theta: jax.Array) -> DADVIState:
+        """q around θ before the first outer iteration."""
+        log_sd = jnp.full_like(theta, jnp.log(self.init_scale))
         size = target.size if self.linear_response else 0
         return DADVIState(
             phi=jnp.stack([theta, log_sd]),
@@ -140,7 +155,9 @@ class DADVI(AbstractMethod):
         self, key: jax.Array, target: Target, state: DADVIState, batch: Batch
     ) -> tuple[DADVIState, DADVIInfo]:
         """One outer iteration, or the linear response; a state that is done stays."""
-        noise = fixed_noise(state.noise, self._count(target), state.phi[0])
+        # The batch is all rows, and their number decides about shapes.
+        count = self._count(row_count(batch), target.size)
+        noise = fixed_noise(state.noise, count, state.phi[0])
 
         def loss(phi: jax.Array) -> jax.Array:
             return -fixed_elbo(target, phi, noise, batch)
@@ -175,12 +192,11 @@ class DADVI(AbstractMethod):
         info = DADVIInfo(-value, fresh, norm, state.radius, move.products, ~moving, ok)
         return state, info
 
-    def _count(self, target: Target) -> int:
-        """S."""
+    def _count(self, rows: int, size: int) -> int:
+        """S, for N rows and D parameters."""
         if self.draws is not None:
             return self.draws
-        affordable = MOST_ROWS // target.rows // 2 * 2
-        return max(LEAST_DRAWS, min(2 * target.size, affordable))
+        return max(LEAST_DRAWS, min(2 * size, MOST_ROWS // rows // 2 * 2))
 
     def theta(self, state: DADVIState) -> jax.Array:
         """The mean of q."""
@@ -199,7 +215,7 @@ class DADVI(AbstractMethod):
         if memory.responded:
             return Review(states[0], 0, memory, converged=memory.converged)
         last = done[-1].info if done else None
-        memory.converged = last is not None and bool((last["still"] & last["ok"])[0, -1])
+        memory.converged = last is not None and bool((last["still"] & last["ok"])[:, -1].all())
         left = self.steps - sum(stretch.info["ok"].shape[1] for stretch in done)
         if left > 0 and not memory.converged:
             return Review(states[0], min(STRETCH, left), memory)
@@ -210,30 +226,33 @@ class DADVI(AbstractMethod):
         return Review(states[0]._replace(phase=phase), 1, memory)
 
     def finish(
-        self, target: Target, state: Any, draws: np.ndarray | None, memory: Any
-    ) -> Gaussian | FullRank:
+        self, target: Target, state: Any, draws: AbstractDraws | None, memory: Any
+    ) -> Fitted:
         """q; with linear response its mean with that covariance, where there is one."""
-        mean, log_sd = np.asarray(state.phi)[0]
+        mean, sd = state.phi[:, 0], np.exp(state.phi[:, 1])
         if not self.linear_response:
-            return Gaussian(jax.device_put(mean), jax.device_put(np.exp(log_sd)))
-        chol = np.asarray(state.chol)[0]
-        memory.without_response = not (np.diag(chol) > 0).all()
-        if memory.without_response:
-            chol = np.diag(np.exp(log_sd))
-        return FullRank(jax.device_put(mean), jax.device_put(chol))
+            return Fitted(equal_mixture([Gaussian(*found) for found in zip(mean, sd)]), target)
+        known = np.all(np.diagonal(state.chol, axis1=1, axis2=2) > 0, axis=1)
+        memory.without_response = not known.all()
+        chols: list[Any] = [
+            chol if there else np.diag(each) for chol, there, each in zip(state.chol, known, sd)
+        ]
+        return Fitted(equal_mixture([FullRank(*found) for found in zip(mean, chols)]), target)
 
     def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
         """Warnings about a run that has not converged, was slow, or has no linear response."""
         advice: list[str] = []
         if not memory.converged and info["gradient_norm"].size:
+            norm = info["gradient_norm"][:, -1].max()
             advice.append(
-                f"The gradient's norm is {info['gradient_norm'][-1]:.2g}, above the tolerance "
+                f"The gradient's norm is {norm:.2g}, above the tolerance "
                 f"{self.tolerance:g}: the run has not converged. Raise steps above {self.steps:,}."
             )
         if (excess := _excess(target, info)) > 0:
+            count = self._count(int(target.rows), target.size)
             advice.append(
                 f"The ELBO of the fixed draws is {excess:.1f} nats above that of new ones: q has "
-                f"been fitted to the {self._count(target)} draws. Raise draws."
+                f"been fitted to the {count} draws. Raise draws."
             )
         if memory.without_response:
             advice.append(
@@ -306,13 +325,22 @@ class Progress:
 
 def _excess(target: Target, info: dict[str, np.ndarray]) -> float:
     """Nats by which the ELBO of the fixed draws clearly exceeds that of new ones; 0 where not."""
-    fresh = info["fresh_elbo"][-STRETCH:].astype(np.float64)
-    fresh = fresh[np.isfinite(fresh)]
-    if fresh.size < 2:
-        return 0.0
-    gap = float(info["elbo"][-1]) - float(fresh.mean())
-    doubt = 4 * float(fresh.std(ddof=1)) / math.sqrt(fresh.size)
-    return gap if gap - doubt > max(1.0, WORTH_A_WORD * target.rows) else 0.0
+    worst = 0.0
+    for elbo, fresh in zip(info["elbo"], info["fresh_elbo"]):
+        late = fresh[-STRETCH:].astype(np.float64)
+        late = late[np.isfinite(late)]
+        if late.size < 2:
+            continue
+        gap = float(elbo[-1]) - float(late.mean())
+        doubt = 4 * float(late.std(ddof=1)) / math.sqrt(late.size)
+        if gap - doubt > max(1.0, WORTH_A_WORD * target.rows):
+            worst = max(worst, gap)
+    return worst
+
+
+def row_count(batch: Any) -> int:
+    """N of a batch of all rows; 1 of a program's arguments, which are one piece."""
+    return getattr(batch, "rows", None) or batch.y.shape[0]
 
 
 # -- the objective --------------------------------------------------------------------------------

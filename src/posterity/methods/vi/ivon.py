@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.cpu.once import normals, once_of
+from posterity.distributions.draws import AbstractDraws
 from posterity.distributions.normal import Gaussian
 from posterity.methods.checks import check_counts, check_positive
-from posterity.methods.method import AbstractMethod, Review, Stretch
+from posterity.methods.method import AbstractMethod, Fitted, Review, Stretch, by_chain
 from posterity.methods.normal_prior import NormalPrior
+from posterity.methods.vi.families.family import equal_mixture
 from posterity.methods.vi.objectives import closed_kl
 from posterity.model.net_target import Batch, Target
 
@@ -62,11 +64,15 @@ class IVON(AbstractMethod):
             over a tenth of the steps, and forgets hess_init in the first tenth.
         starts: how many runs from new initial weights share the first half of the steps; the one
             with the highest ELBO goes on. None for 4 up to 1,000 parameters and 1 above.
+        kl_weight: weight of the KL; anything but 1 gives another posterior than the Bayesian one,
+            and the result says so.
+        chains: how many times the run is made, each from starts of its own and all in one loop.
 
     Returns from `fit` a posterior with a `Gaussian` over θ, averaged over the last fifth of the
-    steps; `history` has ``elbo`` (estimated with the step's draws on its batch), ``step_size``,
-    ``initial`` (the share of the Hessian estimate that is still its initial value), ``floored``
-    (the share of elements at the floor) and ``ok``.
+    steps (of several chains their `Mixture`, of equal weights); `history` has ``elbo`` (estimated
+    with the step's draws on its batch), ``step_size``, ``initial`` (the share of the Hessian
+    estimate that is still its initial value), ``floored`` (the share of elements at the floor) and
+    ``ok``.
 
     Raises:
         ValueError: a number out of range.
@@ -98,12 +104,17 @@ class IVON(AbstractMethod):
     beta_1: float = 0.9
     beta_2: float | None = None
     starts: int | None = None
+    kl_weight: float = 1.0
+    chains: int = 1
 
+    traced = ("steps", "step_size", "hess_init", "beta_1", "beta_2", "kl_weight")
     figure = "elbo"
 
     def __post_init__(self) -> None:
-        check_counts("IVON", steps=self.steps, draws=self.draws, starts=self.starts)
+        counts = {"draws": self.draws, "starts": self.starts, "chains": self.chains}
+        check_counts("IVON", steps=self.steps, **counts)
         given = {"step_size": self.step_size, "hess_init": self.hess_init}
+        given["kl_weight"] = self.kl_weight
         check_positive("IVON", **{name: v for name, v in given.items() if v is not None})
         if not 0 <= self.beta_1 < 1:
             raise ValueError(f"IVON: beta_1 must be at least 0 and below 1, not {self.beta_1}.")
@@ -208,15 +219,13 @@ class IVON(AbstractMethod):
         elif memory.last:
             return Review(states[0], 0, memory)
         else:
-            memory.record(states[0], done[-1])
+            memory.record(states[0], done)
         share = self.steps // (2 * memory.count) if memory.count > 1 else 0
         if memory.count > 1 and memory.waiting:
             return self._begin(memory, memory.waiting.pop(0), share)
         memory.last = True
         if memory.count == 1:
             return self._begin(memory, states[0], self.steps)
-        for number, stretch in enumerate(done):
-            stretch.kept = number == memory.best_number
         return self._begin(memory, memory.best, self.steps - share * memory.count)
 
     def _begin(self, memory: Race, state: Any, length: int) -> Review:
@@ -224,24 +233,26 @@ class IVON(AbstractMethod):
         clock[:, :2] = 0, length
         return Review(state._replace(clock=clock), length, memory)
 
-    def finish(self, target: Target, state: Any, draws: np.ndarray | None, memory: Any) -> Gaussian:
+    def finish(
+        self, target: Target, state: Any, draws: AbstractDraws | None, memory: Any
+    ) -> Fitted:
         """The averaged q; of a run that was interrupted before the best was known, the current."""
-        mean, variance = np.asarray(state.average)[0], np.asarray(state.variance)[0]
-        return Gaussian(jax.device_put(mean), jax.device_put(np.sqrt(variance)))
+        each = [Gaussian(*found) for found in zip(state.average, np.sqrt(state.variance))]
+        return Fitted(equal_mixture(each), target)
 
     def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
         """Warnings where the Hessian estimate has not left its start, or has reached its floor."""
         advice: list[str] = []
         if not info["initial"].size:
             return advice
-        if (initial := float(info["initial"][-1])) > OFF_START:
+        if (initial := float(info["initial"][:, -1].max())) > OFF_START:
             lower = "" if self.beta_2 is None else f", or lower beta_2 below {self.beta_2}"
             advice.append(
                 f"{100 * initial:.0f} % of the Hessian estimate is still its initial value, which "
                 "is no property of the data; so are the standard deviations. Raise steps above "
                 f"{self.steps:,}{lower}."
             )
-        if (floored := float(info["floored"][-1])) > AT_FLOOR:
+        if (floored := float(info["floored"][:, -1].max())) > AT_FLOOR:
             advice.append(
                 f"The Hessian estimate of {100 * floored:.0f} % of the parameters is at its floor, "
                 "where the log likelihood curves upwards: q is not at an optimum. Raise steps "
@@ -278,11 +289,11 @@ class IVONInfo(NamedTuple):
 
 
 class Race:
-    """What is remembered between the runs from several starts.
+    """What is remembered between the runs from several starts, of each chain by itself.
 
     Attributes:
         waiting: starts that have not run. count: of all starts.
-        best, best_number: the state that ended with the highest ELBO so far, and its run's number.
+        best, best_elbo: of each chain the state that ended with the highest ELBO so far, and that.
         last: whether the run to the end is under way.
     """
 
@@ -290,20 +301,21 @@ class Race:
         self.waiting = list(waiting)
         self.count = len(self.waiting)
         self.best: Any = None
-        self.best_number = 0
-        self.best_elbo = -math.inf
-        self.finished = 0
+        self.best_elbo: Any = -math.inf
         self.last = False
 
-    def record(self, state: Any, stretch: Stretch) -> None:
-        """Keep the run just finished if it is the best so far."""
-        tail = stretch.info["elbo"][0][-max(1, int(TAIL * stretch.info["elbo"].shape[1])) :]
-        good = tail[np.isfinite(tail)].astype(np.float64)
-        elbo = float(good.mean()) if good.size else -math.inf
-        if self.best is None or elbo > self.best_elbo:
-            self.best, self.best_elbo = jax.device_get(state), elbo
-            self.best_number = self.finished
-        self.finished += 1
+    def record(self, state: Any, done: list[Stretch]) -> None:
+        """Keep the run just finished where it is the best so far; the others leave the history."""
+        elbos = done[-1].info["elbo"].astype(np.float64)
+        tails = elbos[:, -max(1, int(TAIL * elbos.shape[1])) :]
+        goods = [tail[np.isfinite(tail)] for tail in tails]
+        elbo = np.array([good.mean() if good.size else -math.inf for good in goods])
+        better = np.ones(len(elbo), bool) if self.best is None else elbo > self.best_elbo
+        self.best = state if self.best is None else by_chain(better, state, self.best)
+        self.best_elbo = np.where(better, elbo, self.best_elbo)
+        done[-1].kept = better
+        for earlier in done[:-1]:
+            earlier.kept = earlier.kept & ~better
 
 
 def _effective(target: Target) -> float:

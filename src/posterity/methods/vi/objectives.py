@@ -49,7 +49,8 @@ def kl(
     if log_q is not None:
         return jnp.mean(log_q - jax.vmap(target.log_prior)(thetas))
     moments, dependence = family.mean_and_sd(phi), family.dependence(phi)
-    return closed_kl(target, *moments, thetas, dependence, family.root(phi))
+    root, independent = family.root(phi), family.independent
+    return closed_kl(target, *moments, thetas, dependence, root, independent)
 
 
 def closed_kl(
@@ -59,16 +60,19 @@ def closed_kl(
     thetas: jax.Array,
     dependence: jax.Array | float = 0.0,
     root: tuple[jax.Array, jax.Array | None] | None = None,
+    independent: bool = True,
 ) -> jax.Array:
     """KL(q ‖ prior) of a normal q, in closed form where the prior is normal.
 
     Elements with independent normal priors need nothing but the marginals, and those with a
-    correlated one the covariance; under other priors E log p is by draws.
+    correlated one the covariance. Where a prior is normal given unknowns u of its own and q is
+    independent, the KL given u is closed, and u is drawn. Under other priors E log p is by draws.
 
     Args:
         target: the target. mean, sd: of q, (D,). thetas: draws of q, (draws, D).
         dependence: Σ H(qᵢ) − H(q), in nats; 0 where the elements are independent.
         root: (sd, factor) with the covariance diag(sd²) + factor factorᵀ; None for (sd, None).
+        independent: whether the elements of θ are independent under q.
     """
     normal, other = target.normal_blocks()
     total = jnp.asarray(dependence)
@@ -78,6 +82,9 @@ def closed_kl(
     drawn = []
     for block in other:
         at = slice(block.start, block.stop)
+        if independent and (given := _kl_given(block, mean[at], sd[at], thetas)) is not None:
+            total = total + given
+            continue
         spread, factor = root or (sd, None)
         known = expected_log_prior(
             block, mean[at], spread[at], None if factor is None else factor[at]
@@ -89,6 +96,14 @@ def closed_kl(
         each = jax.vmap(lambda theta: target.log_prior_of(theta, blocks))(thetas)
         total = total - jnp.mean(each)
     return total
+
+
+def _kl_given(block: Any, mean: jax.Array, sd: jax.Array, thetas: jax.Array) -> jax.Array | None:
+    """The mean KL of normals to a block's prior given draws of its unknowns; None if not normal."""
+    normal_at: Any = getattr(block, "normal_at", None)
+    if normal_at is None or normal_at(thetas[0]) is None:
+        return None
+    return jnp.mean(jax.vmap(lambda theta: normal_kl(mean, sd, *normal_at(theta)))(thetas))
 
 
 def expected_log_prior(

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from posterity.cpu.once import held, normals, words
 from posterity.methods.vi.estimators.uses import Use, uses
@@ -24,10 +25,16 @@ class Choice(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Which estimator each weight gets, in the order of the net's leaves."""
+    """Which estimator each latent of the prior gets, and so each weight.
+
+    Attributes:
+        paths: the latents, in the order of θ. choices: theirs.
+        weights: every weight of the net with the latents that it is made of, by number.
+    """
 
     paths: tuple[str, ...]
     choices: tuple[Choice, ...]
+    weights: tuple[tuple[str, tuple[int, ...]], ...]
 
     @property
     def shared(self) -> bool:
@@ -41,14 +48,20 @@ class Plan(NamedTuple):
         return all(None not in (use.example_in, use.example_out) for use in used)
 
     def by_path(self) -> dict[str, str]:
-        """Path → estimator."""
-        return {path: str(choice.estimator) for path, choice in zip(self.paths, self.choices)}
+        """Path of a weight → estimator: that of the one latent with noise per example."""
+        found = {}
+        for path, latents in self.weights:
+            kinds = {str(self.choices[number].estimator) for number in latents}
+            found[path] = next(iter(kinds - {"shared"}), "shared")
+        return found
 
 
 def plan(target: Target, estimator: Estimator) -> Plan:
     """Which estimator each weight of the net gets where `estimator` is asked for.
 
-    A weight gets it where the net does nothing with it but multiply. Beyond that:
+    A weight gets it where the net does nothing with it but multiply. Where the prior makes weights
+    of latents, a weight that is affine in one normal latent gets it, given the other latents, which
+    take the one shared draw. Beyond that:
 
     * ``"local"`` needs a weight that meets one position of an example, once; where it meets several
       (a convolution, a sequence), Flipout takes its place, in which a weight has one value.
@@ -56,19 +69,46 @@ def plan(target: Target, estimator: Estimator) -> Plan:
       approximation: the noise of an example's positions is then independent, as if each had its own
       weights.
     * ``"flipout"`` can serve a weight that is used repeatedly if all uses are alike.
-    * A bias, a weight under a prior with bounded support, and all else take the shared draw.
+    * A bias, a weight under a prior with bounded support, a latent of which several weights are
+      made, one that depends on the row by columns of x, and all else take the shared draw.
     """
-    count = target.net_leaves
-    paths = target.paths[:count]
+    latents = target.parameters[: target.latent_count]
+    paths, made_of = tuple(p.path for p in latents), _made_of(target)
     if estimator == "shared":
-        return Plan(paths, (Choice("shared"),) * count)
-    weights = target.template_params()
-    found = uses(target.net.apply, weights, target.x_shape, target.dtype)
-    choices = [
-        _choose(estimator, each) if target.on_real_line(path) else Choice("shared")
-        for path, each in zip(paths, found)
-    ]
-    return Plan(paths, tuple(choices))
+        return Plan(paths, (Choice("shared"),) * len(paths), made_of)
+    like = {p.path: jax.ShapeDtypeStruct(p.shape, target.dtype) for p in latents}
+    users = [sum(number in numbers for _, numbers in made_of) for number in range(len(paths))]
+    noisy = [p for p, count in zip(paths, users) if count == 1 and target.on_real_line(p)]
+    found = uses(
+        lambda noisy, x, known: target.evaluate({**known, **noisy}, x),
+        {path: like[path] for path in noisy},
+        target.inputs,
+        {path: like[path] for path in paths if path not in noisy},
+    )
+    chosen = {path: _choose(estimator, each) for path, each in zip(sorted(noisy), found)}
+    return Plan(paths, tuple(chosen.get(path, Choice("shared")) for path in paths), made_of)
+
+
+def _made_of(target: Target) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Every weight of the net, and the numbers of the latents that it depends on."""
+    latents = target.parameters[: target.latent_count]
+    number = {p.path: at for at, p in enumerate(latents)}
+    if not target.derived and not target.columns:
+        return tuple((path, (number[path],)) for path, _ in target.weights)
+    like = {p.path: jax.ShapeDtypeStruct(p.shape, target.dtype) for p in latents}
+    read = jax.ShapeDtypeStruct((len(target.columns),), target.dtype) if target.columns else None
+
+    def weights(latents: Any, read: Any) -> list[jax.Array]:
+        made = target.prior.weights(latents, read)
+        return [made[path] for path, _ in target.weights]
+
+    closed = jax.make_jaxpr(weights)(like, read)
+    found = []
+    for at, (path, _) in enumerate(target.weights):
+        wanted = [other == at for other in range(len(target.weights))]
+        _, needed = dce_jaxpr(closed.jaxpr, wanted)
+        found.append((path, tuple(number[p] for p, used in zip(sorted(number), needed) if used)))
+    return tuple(found)
 
 
 def _choose(estimator: Estimator, found: list[Use] | None) -> Choice:
@@ -150,27 +190,27 @@ def expected_log_likelihood(
 
     from posterity.methods.vi.estimators.random_array import Random
 
-    weights, unknowns = target.split(theta)
-    leaves, structure = jax.tree.flatten(weights)
-    shapes = [parameter.shape for parameter in target.parameters]
-    sizes = [parameter.stop - parameter.start for parameter in target.parameters]
-    by_weight = list(zip(*(jax.lax.split(part, sizes) for part in moments)))
+    latents, unknowns = target.latents(theta)
+    parameters = target.parameters
+    sizes = [parameter.stop - parameter.start for parameter in parameters]
+    by_latent = list(zip(*(jax.lax.split(part, sizes) for part in moments)))
 
-    def run(x: jax.Array, noise: Noise, examples: bool) -> jax.Array:
-        mixed, at = list(leaves), [0, 0]
-        for number, choice in enumerate(plan.choices):
+    def run(x: Any, noise: Noise, examples: bool) -> jax.Array:
+        mixed: dict[str, Any] = dict(latents)
+        at = [0, 0]
+        for parameter, choice, each in zip(parameters, plan.choices, by_latent):
             if choice.use is None:
                 continue
-            drawn = leaves[number]
-            mean, sd = (p.reshape(shapes[number]).astype(drawn.dtype) for p in by_weight[number])
+            drawn = latents[parameter.path]
+            mean, sd = (part.reshape(parameter.shape) for part in each)
             part = _noise_of(choice, choice.use, noise, at, examples)
-            mixed[number] = Random(mean, sd, drawn - mean, part)
-        return quax.quaxify(target.net.apply)(jax.tree.unflatten(structure, mixed), x)
+            mixed[parameter.path] = Random(mean, sd, drawn - mean, part)
+        return quax.quaxify(target.evaluate)(mixed, x)
 
-    def one(x: jax.Array, noise: Noise) -> jax.Array:
-        return run(x[None], noise, False)[0]
+    def one(x: Any, noise: Noise) -> jax.Array:
+        return run(jax.tree.map(lambda a: a[None], x), noise, False)[0]
 
-    def whole(x: jax.Array, noise: Noise) -> jax.Array:
+    def whole(x: Any, noise: Noise) -> jax.Array:
         # Where an axis is not known (a reshape has merged it with another), one example at a time.
         return run(x, noise, True) if plan.batched else jax.vmap(one)(x, noise)
 

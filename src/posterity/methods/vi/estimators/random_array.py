@@ -86,6 +86,10 @@ class Random(quax.ArrayValue):
         """The weight through a linear map that keeps its elements apart."""
         return Random(view(self.mean), view(self.sd), view(self.deviation), self.noise)
 
+    def shifted(self, shift: Callable[[jax.Array], jax.Array]) -> Random:
+        """The weight with known numbers added: only its mean moves."""
+        return Random(shift(self.mean), self.sd, self.deviation, self.noise)
+
 
 Array = jax.Array
 
@@ -121,6 +125,27 @@ def _(known: Array, weight: Random, **params: Any) -> Any:
 @quax.register(lax.div_p)
 def _(weight: Random, known: Array, **params: Any) -> Any:
     return weight.viewed(lambda array: lax.div_p.bind(array, known, **params))
+
+
+@quax.register(lax.add_p)
+def _(weight: Random, known: Array, **params: Any) -> Any:
+    return weight.shifted(lambda mean: lax.add_p.bind(mean, known, **params))
+
+
+@quax.register(lax.add_p)
+def _(known: Array, weight: Random, **params: Any) -> Any:
+    return weight.shifted(lambda mean: lax.add_p.bind(known, mean, **params))
+
+
+@quax.register(lax.sub_p)
+def _(weight: Random, known: Array, **params: Any) -> Any:
+    return weight.shifted(lambda mean: lax.sub_p.bind(mean, known, **params))
+
+
+@quax.register(lax.sub_p)
+def _(known: Array, weight: Random, **params: Any) -> Any:
+    flipped = weight.viewed(lambda array: lax.neg_p.bind(array))
+    return flipped.shifted(lambda mean: lax.add_p.bind(known, mean))
 
 
 @quax.register(lax.dot_general_p)

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import Literal
 
-# What leaves a weight a weight: the same numbers, laid out anew or scaled by known ones.
+from posterity.inputs import InputSpec
+
+# What leaves a weight a weight: the same numbers, laid out anew, scaled or shifted by known ones.
 VIEWS = ("transpose", "reshape", "squeeze", "convert_element_type", "broadcast_in_dim", "copy")
-SCALES = ("mul", "div", "neg")
+SCALES = ("mul", "div", "neg", "add", "sub")  # shifted ones, too: only the mean moves
 CALLS = ("jit", "pjit", "closed_call", "core_call")
 
 
@@ -55,24 +57,21 @@ Meaning = Weight | Example | None  # None: a value that is the same for all exam
 
 
 def uses(
-    function: Callable[..., Any], weights: Any, x_shape: tuple[int, ...], dtype: Any
+    function: Callable[..., Any], weights: Any, inputs: InputSpec, known: Any = None
 ) -> list[list[Use] | None]:
-    """The uses of every leaf of `weights` in ``function(weights, x)`` for one example.
+    """The uses of every leaf of `weights` in ``function(weights, x, known)`` for one example.
 
     The net is traced for one, two and three examples: the axis that grows is the examples'.
 
     Args:
         function: the net. weights: a pytree of arrays or their shapes.
-        x_shape, dtype: of one example.
+        inputs: the description of an example. known: what is the same for all, as `weights`.
 
     Returns:
         For every leaf its products with one example; None where the net does anything else with it,
         in which case only one draw shared by all examples is right.
     """
-    one, two, three = (
-        _uses(function, weights, jax.ShapeDtypeStruct((rows, *x_shape), dtype))
-        for rows in (1, 2, 3)
-    )
+    one, two, three = (_uses(function, weights, inputs.shapes(rows), known) for rows in (1, 2, 3))
     return [_with_axes(*each) for each in zip(one, two, three)]
 
 
@@ -95,12 +94,15 @@ def _growing(two: tuple[int, ...], three: tuple[int, ...]) -> int | None:
     return changed[0] if (two[changed[0]], three[changed[0]]) == (2, 3) else None
 
 
-def _uses(function: Callable[..., Any], weights: Any, x: Any) -> list[list[Use] | None]:
-    closed = jax.make_jaxpr(function)(weights, x)
+def _uses(
+    function: Callable[..., Any], weights: Any, x: Any, shared: Any
+) -> list[list[Use] | None]:
+    closed = jax.make_jaxpr(function)(weights, x, shared)
     count = len(jax.tree.leaves(weights))
     found: list[list[Use] | None] = [[] for _ in range(count)]
     given: list[Meaning] = [Weight(number, ()) for number in range(count)]
-    given += [EXAMPLE] * (len(closed.jaxpr.invars) - count)
+    given += [EXAMPLE] * len(jax.tree.leaves(x))
+    given += [None] * len(jax.tree.leaves(shared))
     for out in _walk(closed.jaxpr, given, found, repeats=1):
         _spoil(found, out)
     return [each or None for each in found]

@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posterity.distributions.distribution import AbstractDensity
+from posterity.distributions.mixture import Mixture
+from posterity.methods.method import of_chain
 
 Phi = Any
 
@@ -79,6 +82,17 @@ class AbstractFamily(eqx.Module):
     def to_distribution(self, phi: Phi) -> AbstractDensity:
         """`density`, of a φ that is finished."""
         return self.density(phi)
+
+    def mixture(self, phi: Phi) -> AbstractDensity:
+        """`to_distribution` of a φ with a leading chain axis: the mixture of several chains."""
+        chains = jax.tree.leaves(phi)[0].shape[0]
+        return equal_mixture([self.to_distribution(of_chain(phi, k)) for k in range(chains)])
+
+
+def equal_mixture(components: list[Any]) -> AbstractDensity:
+    """The mixture of densities of one kind, of equal weights; the density itself if it is one."""
+    count = len(components)
+    return components[0] if count == 1 else Mixture.of(np.full(count, 1 / count), components)
 
 
 def softplus(x: jax.Array) -> jax.Array:
