@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import posterity as po
-from posterity.storage.file import Parts, read
+from posterity.storage.encode import Encoder, left_to_give
+from posterity.storage.file import Parts, read, write
 
 FOLDER = Path(__file__).parent / "version_1"
 NAMES = sorted(path.stem.removesuffix("-32") for path in FOLDER.glob("*-32.safetensors"))
@@ -74,7 +75,7 @@ def test_so_do_files_in_double_precision(name: str) -> None:
 @pytest.mark.parametrize("name", ["nuts", "map", "joint-mixture", "cnn"])
 def test_it_predicts_what_it_predicted(name: str) -> None:
     posterior = po.load(FOLDER / f"{name}-32.safetensors", **given(name))
-    found = posterior.predict(MAKE.rows(posterior), draws=5).mean
+    found = posterior.predict(MAKE.rows(posterior.target.inputs.shape), draws=5).mean
     np.testing.assert_allclose(found, expected(name, "32")["mean"], rtol=1e-5, atol=1e-6)
 
 
@@ -98,3 +99,32 @@ def test_numbers_learned_by_the_likelihood_were_texts() -> None:
     found = parts("learned")
     learned = found.facts["learned"]["likelihood.scale"]
     assert float(found.target.likelihood.scale) == pytest.approx(learned, rel=1e-7)
+
+
+@pytest.mark.parametrize("bits", ["32", "64"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "flow"])
+def test_every_kind_is_written_again_and_read_to_the_bit(name: str, bits: str, tmp_path) -> None:
+    with jax.enable_x64(bits == "64"):
+        before = parts(name, bits)
+        path = write(tmp_path / "again", *before)
+        after = read(path, **given(name))
+        assert described(after) == described(before)
+        for one, other in zip(leaves_of(before), leaves_of(after), strict=True):
+            assert one.dtype == other.dtype
+            assert one.tobytes() == other.tobytes()
+        assert (after.settings, after.facts) == (before.settings, before.facts)
+        assert (after.result, after.history.fields.keys()) == (
+            before.result,
+            before.history.fields.keys(),
+        )
+
+
+def described(found: Parts) -> Any:
+    return Encoder(otherwise=left_to_give).encode(found.target, "target")
+
+
+def leaves_of(found: Parts) -> list[np.ndarray]:
+    """All arrays of the distribution and of the target's parts."""
+    encoder = Encoder(otherwise=left_to_give)
+    encoder.encode((found.distribution, found.target), "all")
+    return [np.asarray(array) for array in encoder.tensors.values()]

@@ -59,10 +59,11 @@ class ProgramTarget(AbstractTarget):
     slots: tuple[Slot, ...] = eqx.field(static=True)
 
     def stored_as(self) -> dict[str, Any]:
-        """What `build` takes, for files; they do not hold the data, which are given again."""
+        """What `build` takes, for files: program and data are given again."""
+        program = Given("model", "the model is a NumPyro program")
         arguments = Given("data", "the data of a NumPyro program")
         return {
-            "program": self.program,
+            "program": program,
             "arguments": arguments,
             "kl_weight": float(self.kl_weight),
             "temperature": float(self.temperature),

@@ -117,8 +117,7 @@ def posteriors() -> dict[str, po.Posterior]:
     }
 
 
-def rows(posterior: po.Posterior) -> np.ndarray:
-    shape = posterior.target.x_shape
+def rows(shape: tuple[int, ...]) -> np.ndarray:
     return np.linspace(-1, 1, 3 * int(np.prod(shape))).reshape(3, *shape)
 
 
@@ -132,6 +131,6 @@ if __name__ == "__main__":
         if name == "program":
             found["double"] = posterior.weights("double")
         else:
-            found["mean"] = posterior.predict(rows(posterior), draws=5).mean
+            found["mean"] = posterior.predict(rows(posterior.target.x_shape), draws=5).mean
         np.savez_compressed(HERE / f"expected-{name}-{BITS}.npz", **found)
         print(path.stat().st_size, path)
