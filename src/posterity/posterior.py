@@ -150,6 +150,7 @@ class AbstractPosterior:
         """
         from posterity.storage.file import write
 
+        self._settle()
         return write(
             path,
             self.target,
@@ -160,6 +161,9 @@ class AbstractPosterior:
             self.result,
             self.diagnostics,
         )
+
+    def _settle(self) -> None:
+        """Find the facts that are found when they are first needed: a file must have them."""
 
     def to_arviz(self, *, draws: int | None = None, seed: Seed = 0) -> Any:
         """The posterior for ArviZ: `InferenceData` of 0.x, or a `DataTree` of 1.x.
@@ -244,6 +248,10 @@ class Posterior(AbstractPosterior):
         if "predictive_draws" not in self.facts:
             self.facts["predictive_draws"] = self._draws_needed()
         return int(self.facts["predictive_draws"])
+
+    def _settle(self) -> None:
+        if self._reference is not None:
+            _ = self.predictive_draws
 
     def _draws_needed(self) -> int:
         if self._reference is None:
