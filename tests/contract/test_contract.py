@@ -76,18 +76,15 @@ def test_same_seed_same_result_and_another_seed_another(row: Row) -> None:
 
 
 @rows
-def test_the_loop_is_compiled_once_and_while_the_starts_are_drawn(
-    row: Row, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What another thread compiles is not logged here, and serves this one."""
+def test_the_loop_is_compiled_once(row: Row, caplog: pytest.LogCaptureFixture) -> None:
     fewer = tuple(part[:-3] for part in ORACLE.data)  # that no other test compiles for
     for seed in (0, 3):
         with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
             po.fit(ORACLE.model, fewer, row.short, seed=seed, progress=False)
         messages = [record.getMessage() for record in caplog.records]
         compiled = [said for said in messages if "Finished XLA compilation" in said]
-        assert not [said for said in compiled if "dispatch" in said]
-        assert len([said for said in compiled if "prepare" in said]) == (seed == 0)
+        for name in ("dispatch", "prepare"):
+            assert len([said for said in compiled if name in said]) == (seed == 0)
         caplog.clear()
 
 
