@@ -14,12 +14,13 @@ import pytest
 import posterity as po
 from posterity.run import ahead
 
-X = np.linspace(-1, 1, 17)[:, None]  # rows that no other test has
 MODEL = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
 
 
 def fit(steps: int) -> po.Posterior:
-    return po.fit(MODEL, (X, X[:, 0]), po.ADVI(steps=steps), progress=False)
+    """With as many rows as steps, since it takes other rows to have another loop."""
+    x = np.linspace(-1, 1, steps)[:, None]
+    return po.fit(MODEL, (x, x[:, 0]), po.ADVI(steps=steps), progress=False)
 
 
 @pytest.fixture
