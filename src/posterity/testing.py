@@ -53,6 +53,22 @@ def _log_prob(likelihood: AbstractLikelihood, outputs: Any, y: Any, unknowns: An
 
 
 @eqx.filter_jit
+def _density(likelihood: AbstractLikelihood, outputs: Any, y: Any, unknowns: Any) -> jax.Array:
+    """log p of all draws by the distribution: (draws, rows, *targets)."""
+    return likelihood.distribution(outputs, unknowns).log_prob(y)
+
+
+@eqx.filter_jit
+def _derived(likelihood: AbstractLikelihood, outputs: Any, unknowns: Any) -> tuple[Any, ...]:
+    """Mean, variance, entropy and curvature."""
+    return (
+        *likelihood.mean_and_var(outputs, unknowns),
+        likelihood.entropy(outputs, unknowns),
+        likelihood.curvature(outputs, unknowns),
+    )
+
+
+@eqx.filter_jit
 def _cdf(likelihood: AbstractLikelihood, outputs: Any, y: Any, unknowns: Any) -> jax.Array:
     return likelihood.cdf(likelihood.distribution(outputs, unknowns), y)
 
@@ -81,9 +97,13 @@ class _Check:
         self.rows = len(outputs)
         given = likelihood.distribution(outputs, unknowns)
         self._shapes(given)
-        self.y = np.asarray(given.sample(jax.random.key(seed), (draws,)), np.float64)
+        sample = eqx.filter_jit(lambda key, given: given.sample(key, (draws,)))
+        self.y = np.asarray(sample(jax.random.key(seed), given), np.float64)
         self.stored = jnp.asarray(self.y, likelihood.target_dtype)
         self.log_prob = np.asarray(_log_prob(likelihood, self.outputs, self.stored, unknowns))
+        found = [np.asarray(part, float) for part in _derived(likelihood, outputs, unknowns)]
+        self.mean, var, self.entropy, self.curvature = found
+        self.var = np.broadcast_to(var, self.mean.shape)
 
     def all(self) -> None:
         """Every comparison, those first that others rest on."""
@@ -125,8 +145,7 @@ class _Check:
 
     def _density(self) -> None:
         found = self.log_prob
-        each = self.likelihood.distribution(self.outputs, self.unknowns).log_prob(self.stored)
-        each = np.asarray(each)
+        each = np.asarray(_density(self.likelihood, self.outputs, self.stored, self.unknowns))
         each = each.reshape(*found.shape, -1).sum(-1)
         worst = np.argmax(np.abs(found - each).max(0))
         assert np.allclose(found, each, rtol=1e-3, atol=1e-4), (
@@ -135,7 +154,7 @@ class _Check:
         )
 
     def _moments(self) -> None:
-        mean, var = self._mean_and_var()
+        mean, var = self.mean, self.var
         drawn = self.y
         if (classes := self.likelihood.classes) > 2:
             drawn = (self.y[..., None] == np.arange(classes)).astype(float)
@@ -146,13 +165,8 @@ class _Check:
         if np.isfinite(var).all():
             self._close("mean_and_var: variance", var, (drawn - mean) ** 2)
 
-    def _mean_and_var(self) -> tuple[np.ndarray, np.ndarray]:
-        mean, var = self.likelihood.mean_and_var(self.outputs, self.unknowns)
-        return np.asarray(mean, float), np.broadcast_to(np.asarray(var, float), mean.shape)
-
     def _entropy(self) -> None:
-        found = np.asarray(self.likelihood.entropy(self.outputs, self.unknowns), float)
-        self._close("entropy", found, -self.log_prob.astype(float))
+        self._close("entropy", self.entropy, -self.log_prob.astype(float))
 
     def _cdf(self) -> None:
         at = np.quantile(self.y, [0.02, 0.2, 0.5, 0.7, 0.95], axis=0, method="lower")
@@ -173,7 +187,7 @@ class _Check:
             self._close(f"cdf at {point.ravel()[0]:g}, …", share, self.y <= point)
 
     def _expected(self) -> None:
-        mean, var = self._mean_and_var()
+        mean, var = self.mean, self.var
         if not np.isfinite(var).all():
             return
         y, shares = self.likelihood.expected(mean, var)
@@ -191,7 +205,7 @@ class _Check:
         )
 
     def _curvature(self) -> None:
-        found = np.asarray(self.likelihood.curvature(self.outputs, self.unknowns), float)
+        found = self.curvature
         size = int(np.prod(self.outputs.shape[1:]))
         shape = (self.rows, size, size)
         assert found.shape == shape, (
