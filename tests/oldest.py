@@ -5,6 +5,7 @@ A floor of two numbers stands for its first release: ``jax>=0.10`` is ``jax==0.1
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -16,7 +17,8 @@ TOOLS = ("pytest", "pytest-xdist", "ruff", "mypy", "import-linter", "pandas-stub
 def floors(text: str) -> dict[str, str]:
     """Name → oldest version of every dependency, extras included."""
     project = tomllib.loads(text)["project"]
-    given = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    extras = project["optional-dependencies"].values()
+    given = itertools.chain(project["dependencies"], *extras)
     found = {}
     for requirement in given:
         match = re.match(r"([\w.-]+)\s*>=\s*([\d.]+)", requirement)
@@ -27,4 +29,5 @@ def floors(text: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     path = Path(__file__).parents[1] / "pyproject.toml"
-    print("\n".join(f"{name}=={version}" for name, version in sorted(floors(path.read_text()).items())))
+    for name, version in sorted(floors(path.read_text("utf-8")).items()):
+        print(f"{name}=={version}")
