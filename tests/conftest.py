@@ -8,6 +8,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Most tests run too few steps to pay for XLA's optimisation, which is half of their time. It must
+# be switched off before JAX starts; `make test-default-xla` leaves it on.
+if os.environ.get("POSTERITY_TEST_XLA") != "default":
+    fast = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {fast}"
+
 import jax
 import numpy as np
 import pytest
@@ -28,6 +34,14 @@ def room_to_compile() -> Iterator[None]:
     if count > MANY:
         jax.clear_caches()
         gc.collect()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep on one worker what shares compiled code: a row of the contract suite, or a file."""
+    for item in items:
+        row = getattr(getattr(item, "callspec", None), "params", {}).get("row")
+        group = f"contract {row.name}" if row is not None else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

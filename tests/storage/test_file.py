@@ -27,6 +27,7 @@ from handmade import draws_of, gaussian_of, linear, posterior_of
 from posterity.model.net_target import Target
 from posterity.storage.encode import FUNCTIONS, CannotEncodeError, Decoder, Encoder
 from posterity.storage.file import PosteriorFileError
+from posterity.storage.tensors import digest
 
 X = np.linspace(-1, 1, 12)[:, None]
 SQUARE = dist.TransformedDistribution(dist.Gamma(0.5, 1.0), PowerTransform(2.0))
@@ -390,3 +391,22 @@ def test_a_crash_while_saving_keeps_the_old_file(monkeypatch, tmp_path, call):
             filled(linear(po.likelihoods.Normal(0.7))).save(tmp_path / "a")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_checksum_is_of_shapes_and_dtypes_too():
+    same_bytes = [
+        np.zeros((2, 3), np.float32),
+        np.zeros((3, 2), np.float32),
+        np.zeros((2, 3), np.int32),
+    ]
+    assert len({digest("", {"a": array}) for array in same_bytes}) == 3
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_every_temperature_that_is_fitted_is_loaded(tmp_path, temperature):
+    model = linear(po.likelihoods.Normal(0.5))
+    method = po.SGLD(draws=4, step_size=1e-3, temperature=temperature)
+    posterior = po.fit(model, (X, X[:, 0]), method, progress=False)
+    loaded = po.load(posterior.save(tmp_path / "cold"))
+    assert float(loaded.target.temperature) == temperature
+    np.testing.assert_array_equal(loaded.sample(), posterior.sample())

@@ -47,7 +47,7 @@ def test_cycles_keep_what_they_sample_and_nothing_else() -> None:
     np.testing.assert_allclose(posterior.history.step_size[0], sizes, rtol=1e-4)
 
 
-def test_a_thinned_draw_is_the_last_of_its_steps_and_that_step_is_of_the_sampling_part() -> None:
+def test_a_thinned_draw_is_the_last_of_its_steps() -> None:
     """Of one chain, whose every sampled step is known from a run that is not thinned."""
     schedule = po.schedules.Cyclical(explore=30, sample=20)
     settings = {"step_size": 0.01, "schedule": schedule}
