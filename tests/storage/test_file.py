@@ -307,6 +307,22 @@ def test_safetensors_of_others_are_refused(tmp_path, metadata):
         po.load(tmp_path / "a")
 
 
+def test_files_with_the_checksum_in_an_entry_of_its_own_are_read(small, tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(small[1])
+    with safetensors.safe_open(path, framework="numpy") as file:
+        checksum, text = file.metadata()["posterity"].split("\n")
+    tensors = safetensors.numpy.load(small[1])
+    for digest, fine in ((checksum, True), (checksum[::-1], False)):
+        metadata = {"posterity": text, "sha256": digest}
+        path.write_bytes(safetensors.numpy.save(tensors, metadata))
+        if fine:
+            assert po.load(path).settings["steps"] == 2
+        else:
+            with pytest.raises(PosteriorFileError, match="checksum"):
+                po.load(path)
+
+
 def test_every_bit_counts(small, tmp_path):
     content = small[1]
     path = tmp_path / "a.safetensors"

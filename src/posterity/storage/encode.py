@@ -23,7 +23,7 @@ from posterity.dtypes import float_dtype
 from posterity.learnable import Learned, is_learned, learned
 from posterity.priors.scale_mixture import ScaleMixtureDistribution
 from posterity.storable import Given
-from posterity.storage.tensors import NAMES, Tensor
+from posterity.storage.tensors import DTYPES, Tensor
 
 Json = Any
 
@@ -138,7 +138,7 @@ class Encoder:
         return self._by_identity(value, path)
 
     def _array(self, value: Any, path: str) -> Json:
-        if getattr(value.dtype, "name", "") not in NAMES:
+        if getattr(value.dtype, "name", "") not in DTYPES:
             raise CannotEncodeError(f"{path} is an array of {value.dtype}")
         name = _name(path)
         self.tensors[name] = np.ascontiguousarray(value).reshape(np.shape(value))
