@@ -190,7 +190,7 @@ def test_a_saved_posterior_is_the_same_file_and_stays_in_it(
     # Saved over its own file: the draws are still read from the old one, then from the new.
     again = mapped.save(other)
     assert_same(mapped.distribution.theta, inside.distribution.theta)
-    assert again.read_bytes() == one.read_bytes()
+    assert again.read_bytes() == inside.save(one).read_bytes()  # how many draws is a fact now
 
 
 def test_other_libraries_read_the_file(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def contents(posterior: po.Posterior, x: np.ndarray) -> dict[str, Any]:
         "history": {name: bits(values) for name, values in posterior.history.fields.items()},
         "settings": posterior.settings,
         "result": posterior.result,
-        "target": (target.parameters, target.rows, target.x_shape, target.y_shape),
+        "target": (target.parameters, target.rows, target.inputs, target.y_shape),
         "temperature": target.kl_weight,
         "log prior": bits(target.log_prior(theta)),
         "predictions": (bits(predicted.mean), bits(predicted.total)),
