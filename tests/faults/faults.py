@@ -696,15 +696,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "digest-without-shapes",
         "storage/tensors.py",
-        'head = f"\\n{name} {dtype_of(tensor).str} {tensor.shape}\\n"',
-        'head = f"\\n{name} {dtype_of(tensor).str}\\n"',
+        'head = f"\\n{name} {tensor.dtype.str} {tensor.shape}\\n"',
+        'head = f"\\n{name} {tensor.dtype.str}\\n"',
         ("storage/test_file.py", "distributions/test_spooled.py"),
     ),
     Fault(
-        "spool-reads-another-chain",
-        "distributions/spooled.py",
-        "chain * self.spool.shape[1] + self.first + draw",
-        "chain * self.count + self.first + draw",
+        "spool-writes-another-chain",
+        "distributions/spool.py",
+        "chain * self.array.strides[0] + at",
+        "chain * self.array.strides[1] + at",
         ("distributions/test_spooled.py", "run/test_draw_store.py"),
     ),
     Fault(

@@ -31,7 +31,7 @@ from posterity.storage.encode import (
     left_to_give,
 )
 from posterity.storage.given import parts_in, probe, refuse_foreign, supplied
-from posterity.storage.tensors import Tensor, digest, mapped
+from posterity.storage.tensors import digest, mapped
 from posterity.storage.tensors import write as write_tensors
 from posterity.storage.version_1 import upgraded
 
@@ -113,7 +113,7 @@ def write(
         "probe": plain.encode(probe(target, distribution, missing), "probe"),
     }
     steps = {HISTORY + name: np.ascontiguousarray(v) for name, v in history.fields.items()}
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, np.ndarray] = {}
     for arrays in (inner.tensors, plain.tensors, steps, outer.tensors):
         if shared := set(arrays) & set(tensors):
             raise ValueError(f"save: two arrays are called {shared.pop()!r}.")
@@ -184,7 +184,7 @@ def _not_stored(what: str) -> TypeError:
 
 def _rebuilt(
     description: Json,
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, np.ndarray],
     model: Model | ProgramModel | None,
     data: Any,
 ) -> Parts:
@@ -274,7 +274,7 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"its description has a number {name}.")
 
 
-def _verified(path: Path) -> tuple[str, dict[str, Tensor]]:
+def _verified(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     """The description and the arrays of a file whose checksum holds."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -286,7 +286,7 @@ def _verified(path: Path) -> tuple[str, dict[str, Tensor]]:
                 )
             if len(text) > MOST_TEXT:
                 raise PosteriorFileError(f"{path}: its description is too long to be one of ours.")
-            tensors: dict[str, Tensor] = {
+            tensors: dict[str, np.ndarray] = {
                 name: mapped(path, name) if _too_large(file, name) else file.get_tensor(name)
                 for name in file.keys()  # noqa: SIM118
             }
