@@ -2,7 +2,7 @@
 
 python benchmarks/cold.py                    about 25 minutes on two cores
 python benchmarks/cold.py --rounds 1         does every part run?
-python benchmarks/cold.py --only moons,writer
+python benchmarks/cold.py --only moons,wave
 
 A run is a fresh process with an empty folder for compiled code: from before it is spawned until
 its first fit is done. The jobs are those of `run.py`. Runs alternate (on, off, on, off, ...) and a
@@ -12,13 +12,12 @@ same between neighbours that are both on. A mechanism stays if it saves at least
 wall or processor time, with an interval that leaves out what A/A shows.
 
 Results go to `results/cold.json` and `results/cold.md`. A mechanism that did not stay is gone from
-here, too; its row in the results is the last word on it.
+here, too; `docs/decisions.md` has its figures.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import json
 import os
@@ -30,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,8 +37,6 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 OFF = "COLD_OFF"  # the variable that tells a child which mechanism to switch off
 LEAST = 0.15  # of a job's time: what a mechanism must save
-GIGABYTES = 2.0  # of draws that the writers write
-WRITES = 3
 
 
 class Job(NamedTuple):
@@ -52,14 +49,13 @@ class Job(NamedTuple):
 
 # `brief` is of runs of few steps: the moons' and the gap's are compiled well with it and without.
 JOBS = {
-    "moons": Job("moons.py", 30_000, ("once", "collector")),
-    "gap": Job("gap.py", 30, ("once", "collector")),
-    "wave": Job("wave.py", 1_500, ("brief", "once", "collector")),
+    "moons": Job("moons.py", 30_000, ("once",)),
+    "gap": Job("gap.py", 30, ("once",)),
+    "wave": Job("wave.py", 1_500, ("brief", "once")),
 }
 MECHANISMS = {
     "brief": "short runs are compiled fast rather than well (`loop.compiled_for`)",
-    "once": "what runs once is compiled fast rather than well (`cache.quick_jit`)",
-    "collector": "the garbage collector is held back while code is compiled (`collector.py`)",
+    "once": "what runs once is compiled fast rather than well (`cpu.compile.quick_jit`)",
 }
 
 
@@ -68,35 +64,23 @@ MECHANISMS = {
 
 def without_brief() -> None:
     """No run counts as brief."""
-    sys.modules["posterity.inference.loop"].LITTLE = 0  # type: ignore[attr-defined]
+    sys.modules["posterity.run.loop"].LITTLE = 0  # type: ignore[attr-defined]
 
 
 def without_once() -> None:
     """What runs once is compiled as all other code is."""
     import equinox as eqx
 
-    inference: Any = sys.modules["posterity.inference.loop"]
-    prepare = eqx.filter_jit(inference.prepare.__wrapped__)
+    loop: Any = sys.modules["posterity.run.loop"]
+    prepare = eqx.filter_jit(loop.prepare.__wrapped__)
     for name in ("loop", "run"):
-        module: Any = sys.modules[f"posterity.inference.{name}"]
+        module: Any = sys.modules[f"posterity.run.{name}"]
         module.prepare = prepare
-    start: Any = sys.modules["posterity.inference.start"]
+    start: Any = sys.modules["posterity.run.start"]
     start._drawn = eqx.filter_jit(start._drawn.__wrapped__)
 
 
-def without_collector() -> None:
-    """The collector runs as it will, while modules are imported, too."""
-    import posterity.collector
-
-    import posterity
-
-    for module in (posterity, posterity.collector):
-        module.paused_collection = contextlib.nullcontext
-
-
-# Of the patches, one must come before the library's modules are imported, the others after.
-EARLY: dict[str, Callable[[], None]] = {"collector": without_collector}
-LATE = {"brief": without_brief, "once": without_once}
+SWITCHES = {"brief": without_brief, "once": without_once}
 
 
 def fit_once(script: str) -> None:
@@ -116,95 +100,9 @@ def fit_once(script: str) -> None:
         importlib.import_module(name)
     import posterity as po
 
-    EARLY.get(off, bool)()
     assert po.fit
-    LATE.get(off, bool)()
+    SWITCHES.get(off, bool)()
     runpy.run_path(str(HERE / "peers" / "ours" / script), run_name="__main__")
-
-
-def write_once(way: str, source: str) -> None:
-    """Write draws that are in a file to a safetensors file; print the seconds."""
-    import numpy as np
-    from posterity.posterior.spool import Spool
-    from posterity.posterior.spooled import SpooledDraws
-
-    from posterity.posterior import tensors
-
-    shape = (4, os.path.getsize(source) // 4 // 4 // 10_000, 10_000)
-    to = Path(source).with_name("written.safetensors")
-    print("READY", flush=True)
-    began = time.perf_counter()
-    if way == "ours":
-        draws = SpooledDraws(Spool(Path(source), 0, shape, np.float32), shape[1])
-        tensors.write(to, {"theta": draws}, {"posterity": "{}"})
-    else:
-        from safetensors.numpy import save_file
-
-        array = np.memmap(source, np.float32, "r", 0, shape)
-        save_file({"theta": array}, to, {"posterity": "{}"})
-        with to.open("rb+") as file:
-            os.fsync(file.fileno())
-    print("WROTE", time.perf_counter() - began, flush=True)
-
-
-class Held:
-    """What `SpooledDraws` asks of a file, of any array: it stands for one class of draws."""
-
-    def __init__(self, array: Any) -> None:
-        self.array, self.shape, self.dtype = array, array.shape, array.dtype
-
-    def rows(self, numbers: Any) -> Any:
-        return self.array.reshape(-1, self.shape[2])[numbers]
-
-
-def predict_both(draws: int, width: int, rows: int) -> None:
-    """Seconds of predictions from the same draws, in alternation.
-
-    In memory and in a file, as they are; and both by one class, of an array that is mapped or not.
-    """
-    sys.path.insert(0, str(HERE.parent / "tests"))
-    import jax
-    import numpy as np
-    from posterior.handmade import draws_of, posterior_of
-    from posterity.posterior.spool import Spool
-    from posterity.posterior.spooled import SpooledDraws
-    from posterity.target import Target
-
-    import posterity as po
-
-    model = po.Model(
-        po.nets.MLP(1, [width, width], 1, activation=jax.numpy.tanh),
-        po.priors.Normal(),
-        po.likelihoods.Normal(0.5),
-    )
-    size = Target.build(model, (1,), (), 10).size
-    theta = np.random.default_rng(0).normal(size=(4, draws, size)).astype(np.float32) / 4
-    spool = Spool.create(None, theta.shape, theta.dtype)
-    for chain, part in enumerate(theta):
-        spool.write(chain, 0, part)
-    x = np.linspace(-1, 1, rows)[:, None]
-    held = {
-        "memory": posterior_of(model, draws_of(theta)),
-        "file": posterior_of(model, SpooledDraws(spool, draws)),
-        "one class, in memory": posterior_of(model, SpooledDraws(Held(theta), draws)),
-        "one class, mapped": posterior_of(model, SpooledDraws(Held(spool.array), draws)),
-    }
-    found: dict[str, dict[str, list[float]]] = {}
-    for task in ("mean", "quantile", "raw"):
-        found[task] = {name: [] for name in held}
-        for repeat in range(6):
-            for name, posterior in held.items():
-                began = time.perf_counter()
-                prediction = posterior.predict(x)
-                if task == "mean":
-                    np.asarray(prediction.mean)
-                elif task == "quantile":
-                    np.asarray(prediction.quantile(0.1))
-                else:
-                    np.asarray(prediction.raw())
-                if repeat:  # the first compiles
-                    found[task][name].append(time.perf_counter() - began)
-    print("SECONDS", json.dumps({"theta": theta.shape, "rows": rows, "seconds": found}), flush=True)
 
 
 # -- the measuring --------------------------------------------------------------------------------
@@ -227,7 +125,7 @@ def environ() -> dict[str, str]:
 def first_fit(job: Job, data: Path, off: str) -> Cost:
     """One run in a fresh process with an empty folder for compiled code."""
     folder = tempfile.mkdtemp(prefix="cold-")
-    command = [sys.executable, __file__, "--child", "fit", job.script]
+    command = [sys.executable, __file__, "--child", job.script]
     command += ["--data", str(data), "--steps", str(job.steps)]
     load = os.getloadavg()[0]
     try:
@@ -299,49 +197,6 @@ def summaries(pairs: dict[str, list[Any]]) -> dict[str, Any]:
     return found
 
 
-def peaks(process: subprocess.Popen[bytes]) -> dict[str, int]:
-    """The largest resident sizes of a process, in MB: all, memory of its own, mapped files."""
-    found = {"VmRSS": 0, "RssAnon": 0, "RssFile": 0}
-    while process.poll() is None:
-        with contextlib.suppress(OSError, ValueError):
-            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-                name = line.partition(":")[0]
-                if name in found:
-                    found[name] = max(found[name], int(line.split()[1]) // 1000)
-        time.sleep(0.005)
-    return found
-
-
-def writers(gigabytes: float, repeats: int) -> dict[str, list[Any]]:
-    """Seconds and peaks of both writers."""
-    found: dict[str, list[Any]] = {"ours": [], "library": []}
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        source = Path(folder, "draws")
-        with source.open("wb") as file:
-            for _ in range(int(gigabytes * 10)):
-                file.write(os.urandom(80_000) * 1_250)
-            os.fsync(file.fileno())
-        for _ in range(repeats):
-            for way, kept in found.items():
-                command = [sys.executable, __file__, "--child", "write", way, str(source)]
-                process = subprocess.Popen(command, env=environ(), stdout=subprocess.PIPE)
-                top = peaks(process)
-                said = process.communicate()[0].decode().split()
-                kept.append({"seconds": float(said[-1]), **top})
-    return found
-
-
-def predictions() -> list[Any]:
-    """Seconds of predictions: a small net and a large one."""
-    found = []
-    for draws, width, rows in ((1_000, 10, 500), (250, 98, 100)):
-        command = [sys.executable, __file__, "--child", "predict"]
-        command += [str(draws), str(width), str(rows)]
-        done = subprocess.run(command, env=environ(), capture_output=True, text=True, check=True)
-        found.append(json.loads(done.stdout.split("SECONDS ")[1]))
-    return found
-
-
 # -- the telling ----------------------------------------------------------------------------------
 
 
@@ -375,35 +230,6 @@ def told(results: dict[str, Any]) -> str:
     for name, where in verdicts.items():
         said = f"stays: saves {', '.join(where)}" if where else "goes: saves 15 % of nothing"
         lines.append(f"* **{name}** ({MECHANISMS.get(name, 'gone')}) {said}.")
-    if results.get("writers"):
-        lines += [
-            "",
-            f"Writing {results['gigabytes']:g} GB of draws in a file to a safetensors file:",
-            "",
-            "| writer | seconds | peak RSS, MB | of its own | mapped |",
-            "| --- | ---: | ---: | ---: | ---: |",
-        ]
-        for way, runs in results["writers"].items():
-            seconds = ", ".join(f"{run['seconds']:.1f}" for run in runs)
-            tops = (max(run[name] for run in runs) for name in ("VmRSS", "RssAnon", "RssFile"))
-            lines.append(f"| {way} | {seconds} | {' | '.join(map(str, tops))} |")
-    if results.get("predictions"):
-        lines += [
-            "",
-            "Predictions from the same draws, medians of five:",
-            "",
-            "| draws (chain, draw, D) | rows | what | held | s | ÷ memory |",
-            "| --- | ---: | --- | --- | ---: | ---: |",
-        ]
-        for each in results["predictions"]:
-            for task, seconds in each["seconds"].items():
-                first = statistics.median(seconds["memory"])
-                for name, values in seconds.items():
-                    middle = statistics.median(values)
-                    lines.append(
-                        f"| {tuple(each['theta'])} | {each['rows']:,} | {task} | {name} | "
-                        f"{middle:.4f} | {middle / first:.2f} |"
-                    )
     return "\n".join(lines) + "\n"
 
 
@@ -430,13 +256,12 @@ def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--only", default="moons,gap,wave,writer,predict")
-    parser.add_argument("--gigabytes", type=float, default=GIGABYTES)
+    parser.add_argument("--only", default="moons,gap,wave")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     wanted = args.only.split(",")
     out = args.out if args.rounds >= 10 else args.out / "smoke"
-    results: dict[str, Any] = {"machine": machine(), "jobs": {}, "gigabytes": args.gigabytes}
+    results: dict[str, Any] = {"machine": machine(), "jobs": {}}
     with tempfile.TemporaryDirectory() as folder:
         for name, job in JOBS.items():
             if name not in wanted:
@@ -449,25 +274,13 @@ def main() -> None:
                 results["jobs"][name] = kept
                 keep(results, out)
                 print(f"{name}: round {len(pairs['A/A'])}", file=sys.stderr, flush=True)
-    if "writer" in wanted:
-        results["writers"] = writers(args.gigabytes, WRITES)
-    if "predict" in wanted:
-        results["predictions"] = predictions()
     keep(results, out)
     print(told(results))
 
 
-CHILDREN = {"fit": fit_once, "write": write_once, "predict": predict_both}
-
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        given = sys.argv[3:]
-        if sys.argv[2] == "fit":
-            script, sys.argv[1:] = given[0], given[1:]
-            fit_once(script)
-        elif sys.argv[2] == "predict":
-            predict_both(*map(int, given))
-        else:
-            write_once(*given)
+        script, sys.argv[1:] = sys.argv[2], sys.argv[3:]
+        fit_once(script)
     else:
         main()

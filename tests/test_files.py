@@ -27,7 +27,7 @@ def test_the_new_replaces_the_old(tmp_path):
     assert path.read_text() == "new"
 
 
-@pytest.mark.parametrize("call", ["fsync", "chmod", "replace", "fdopen"])
+@pytest.mark.parametrize("call", ["fsync", "chmod", "replace", "close"])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_a_failure_keeps_the_old_file_and_leaves_no_other(monkeypatch, tmp_path, call, error):
     path = tmp_path / "file"

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_atomic(path: Path, content: bytes | str | Iterable[bytes | memoryview]) -> Path:
-    """Write `content` to a temporary name beside `path`, sync it, and rename it to `path`.
-
-    Whatever happens, `path` holds the old content or the new, never a part. Text is UTF-8; content
-    in pieces is written piece by piece. Missing folders are made.
+def write_atomic(path: Path, content: bytes | str) -> Path:
+    """Write `content` to `path` by `replacing`; text is UTF-8.
 
     Returns:
         `path`.
     """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to, which is then synced and renamed to `path`.
+
+    Whatever happens, `path` holds the old content or the new, never a part. Missing folders are
+    made.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    pieces = [data] if isinstance(data, bytes) else data
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
+        os.close(handle)
+        yield Path(name)
+        # By its name: whoever wrote there may have put another file in its place.
+        with open(name, "rb+") as file:
             os.fsync(file.fileno())
         # mkstemp makes files private; a saved file has the rights any new file would have.
         umask = os.umask(0)
@@ -36,4 +44,3 @@ def write_atomic(path: Path, content: bytes | str | Iterable[bytes | memoryview]
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    return path

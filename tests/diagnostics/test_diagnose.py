@@ -72,7 +72,7 @@ def test_weights_are_named_and_come_with_a_remark() -> None:
 
 def test_classes_and_outputs_are_named() -> None:
     model = linear(po.likelihoods.Categorical(3), 3)
-    watched = watch(posterior_of(model, draws_of(THETA)).target, THETA, X[:2])
+    watched = watch(posterior_of(model, draws_of(THETA)).target, Draws(THETA), X[:2])
     assert watched.predictions is not None
     assert watched.predictions.labels[:4] == (
         "row 0, class 0",
@@ -83,7 +83,9 @@ def test_classes_and_outputs_are_named() -> None:
     assert watched.named is None
     two = linear(po.likelihoods.Normal(0.5), 2)
     posterior = posterior_of(two, draws_of(THETA[..., :2]), targets=2)
-    labels = watch(posterior.target, THETA[..., :2], X[:1], np.array([40])).predictions.labels
+    labels = watch(
+        posterior.target, Draws(THETA[..., :2]), X[:1], np.array([40])
+    ).predictions.labels
     assert labels == ("row 40, output 0", "row 40, output 1")
 
 
@@ -110,7 +112,7 @@ def test_long_runs_and_large_nets_are_looked_at_in_part() -> None:
     model = po.Model(net, po.priors.Normal(), po.likelihoods.Normal(0.5))
     theta = RNG.normal(size=(2, 3_000, 901)).astype(np.float32)
     posterior = posterior_of(model, draws_of(theta))
-    watched = watch(posterior.target, theta, X)
+    watched = watch(posterior.target, Draws(theta), X)
     assert watched.step == 2
     assert watched.weights is not None
     assert watched.predictions is not None

@@ -685,8 +685,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "checksum-not-compared",
         "storage/file.py",
-        'if digest(metadata["posterity"], tensors) != metadata["sha256"]:',
-        'if len(digest(metadata["posterity"], tensors)) != len(metadata["sha256"]):',
+        "if digest(text, tensors) != checksum:",
+        "if len(digest(text, tensors)) != len(checksum):",
         ("storage/test_file.py::test_an_edited_header_is_refused",),
     ),
     Fault(
@@ -713,16 +713,16 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "digest-without-shapes",
         "storage/tensors.py",
-        'head = f"\\n{name} {dtype_of(tensor).str} {tensor.shape}\\n"',
-        'head = f"\\n{name} {dtype_of(tensor).str}\\n"',
+        'head = f"\\n{name} {tensor.dtype.str} {tensor.shape}\\n"',
+        'head = f"\\n{name} {tensor.dtype.str}\\n"',
         ("storage/test_file.py::test_the_checksum_is_of_shapes_and_dtypes_too",),
     ),
     Fault(
-        "spool-reads-another-chain",
-        "distributions/spooled.py",
-        "chain * self.spool.shape[1] + self.first + draw",
-        "chain * self.count + self.first + draw",
-        ("distributions/test_spooled.py::test_moments_are_those_of_the_draws",),
+        "spool-writes-another-chain",
+        "distributions/spool.py",
+        "chain * self.array.strides[0] + at",
+        "chain * self.array.strides[1] + at",
+        ("distributions/test_spooled.py", "run/test_draw_store.py"),
     ),
     Fault(
         "window-from-its-beginning",

@@ -17,8 +17,6 @@ import posterity as po
 from oracles import conjugate
 from posterity import memory
 from posterity.diagnostics.result import Code
-from posterity.distributions.draws import Draws
-from posterity.distributions.spooled import SpooledDraws
 from posterity.run import draw_store as module
 from posterity.run.draw_store import keeping
 
@@ -47,15 +45,15 @@ def test_draws_that_do_not_fit_are_the_same_in_a_file(method: Any) -> None:
     inside = fit(method, spool=False)
     with pytest.warns(UserWarning, match=r"draws take .* and 0.0 MB of memory are free; they are"):
         outside = fit(method)
-    assert isinstance(inside.distribution, Draws)
-    assert isinstance(outside.distribution, SpooledDraws)
+    assert not inside.distribution.in_file
+    assert outside.distribution.in_file
     np.testing.assert_array_equal(outside.distribution.theta, inside.distribution.theta)
     assert outside.diagnostics.to_json() == inside.diagnostics.to_json()
     assert outside.result.warnings == inside.result.warnings
     assert "in a temporary file" in outside.result.message
     for name, values in inside.history.fields.items():
         np.testing.assert_array_equal(outside.history.fields[name], values)
-    path = outside.distribution.spool.path
+    path = Path(outside.distribution.theta.filename)
     if os.name == "posix":  # without a name from the first on
         assert not path.exists()
     del outside
@@ -65,7 +63,7 @@ def test_draws_that_do_not_fit_are_the_same_in_a_file(method: Any) -> None:
 
 def test_draws_that_fit_stay_in_memory(recwarn: pytest.WarningsRecorder) -> None:
     posterior = fit()
-    assert isinstance(posterior.distribution, Draws)
+    assert not posterior.distribution.in_file
     assert not [w for w in recwarn if "draws take" in str(w.message)]
 
 
@@ -119,7 +117,8 @@ def test_an_interrupted_run_keeps_its_draws_and_the_file(
     )
     loaded = po.load(posterior.save(tmp_path / "p"))
     np.testing.assert_array_equal(loaded.distribution.theta, posterior.distribution.theta)
-    assert posterior.predict(np.zeros((2, ORACLE.x.shape[1]))).draws == 3 * count
+    inputs = np.zeros((2, ORACLE.x.shape[1]))
+    assert posterior.predict(inputs).draws == posterior.predictive_draws
 
 
 # -- what cannot be done is said before the first step --------------------------------------------

@@ -49,7 +49,7 @@ def contents(posterior: po.Posterior, x: np.ndarray) -> dict[str, Any]:
         "history": {name: bits(values) for name, values in posterior.history.fields.items()},
         "settings": posterior.settings,
         "result": posterior.result,
-        "target": (target.parameters, target.rows, target.x_shape, target.y_shape),
+        "target": (target.parameters, target.rows, target.inputs, target.y_shape),
         "temperature": target.kl_weight,
         "log prior": bits(target.log_prior(theta)),
         "predictions": (bits(predicted.mean), bits(predicted.total)),
@@ -306,6 +306,22 @@ def test_safetensors_of_others_are_refused(tmp_path, metadata):
     (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(PosteriorFileError, match="not a posterior saved by this library"):
         po.load(tmp_path / "a")
+
+
+def test_files_with_the_checksum_in_an_entry_of_its_own_are_read(small, tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(small[1])
+    with safetensors.safe_open(path, framework="numpy") as file:
+        checksum, text = file.metadata()["posterity"].split("\n")
+    tensors = safetensors.numpy.load(small[1])
+    for said, fine in ((checksum, True), (checksum[::-1], False)):
+        metadata = {"posterity": text, "sha256": said}
+        path.write_bytes(safetensors.numpy.save(tensors, metadata))
+        if fine:
+            assert po.load(path).settings["steps"] == 2
+        else:
+            with pytest.raises(PosteriorFileError, match="checksum"):
+                po.load(path)
 
 
 def test_every_bit_counts(small, tmp_path):

@@ -43,7 +43,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Any, dict[st
     posterior = posterior_of(MODEL, gaussian_of(np.linspace(-1, 1, 8), np.full(8, 0.1)), steps=3)
     path = posterior.save(tmp_path_factory.mktemp("whole") / "p")
     with safetensors.safe_open(path, "numpy") as file:
-        description = json.loads(file.metadata()["posterity"])
+        description = json.loads(file.metadata()["posterity"].partition("\n")[2])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return path.read_bytes(), description, tensors
 
@@ -51,9 +51,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Any, dict[st
 def forged(folder: Any, description: Any, tensors: dict[str, np.ndarray]) -> Any:
     """The path of a file whose checksum is right."""
     text = json.dumps(description)
-    return write(
-        folder / "f.safetensors", tensors, {"posterity": text, "sha256": digest(text, tensors)}
-    )
+    metadata = {"posterity": f"{digest(text, tensors)}\n{text}"}
+    return write(folder / "f.safetensors", tensors, metadata)
 
 
 def put(description: Any, path: str, value: Any) -> Any:

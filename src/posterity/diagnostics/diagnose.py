@@ -13,7 +13,7 @@ import numpy as np
 from posterity.diagnostics import advice
 from posterity.diagnostics.convergence import Mixing, bfmi, mcse_mean, mixing
 from posterity.diagnostics.monitored import Quantities, watch
-from posterity.distributions.draws import AbstractDraws
+from posterity.distributions.draws import Draws
 from posterity.inputs import row_count, take
 from posterity.model.target import AbstractTarget
 
@@ -183,7 +183,7 @@ class Diagnostics:
 
 def diagnose(
     target: AbstractTarget,
-    draws: AbstractDraws,
+    draws: Draws,
     fields: Mapping[str, np.ndarray],
     x: Any,
     *,
@@ -237,7 +237,7 @@ def diagnose(
 
 def diagnose_fit(
     target: AbstractTarget,
-    draws: AbstractDraws,
+    draws: Draws,
     fields: Mapping[str, np.ndarray],
     data: Any,
     settings: Mapping[str, Any],

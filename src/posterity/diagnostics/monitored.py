@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.distributions.draws import AbstractDraws, Draws
+from posterity.distributions.draws import Draws
 from posterity.inputs import on_device, row_count
 from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
@@ -47,24 +47,22 @@ class Watched(NamedTuple):
     step: int
 
 
-def watch(target: AbstractTarget, draws: Any, x: Any, rows: np.ndarray | None = None) -> Watched:
+def watch(target: AbstractTarget, draws: Draws, x: Any, rows: np.ndarray | None = None) -> Watched:
     """What the chains of a target are judged by.
 
     Args:
         target: of any model.
-        draws: `Draws` of it, or θ (chain, draw, D); at most 4,000 of them all, or 250 per chain,
-            are used.
+        draws: of it; at most 4,000 of them all, or 250 per chain, are used.
         x: inputs (rows, ...); None where the model has none.
         rows: numbers for the rows of `x`, where it is a part of more; None for 0, 1, …
     """
-    kept = draws if isinstance(draws, AbstractDraws) else Draws(jnp.asarray(draws))
-    chains, count = kept.shape[:2]
+    chains, count = draws.shape[:2]
     step = -(-chains * count // max(MOST_DRAWS, FEWEST_DRAWS * chains))
     numbers = np.arange(count)[::step] + count * np.arange(chains)[:, None]
     # Whole thirty-twos, of which predictions are made.
     length = max(1, AT_ONCE // (32 * 4 * target.size)) * 32
     seen = [
-        _look(target, kept.rows(some), x)
+        _look(target, draws.rows(some), x)
         for some in np.split(numbers.ravel(), range(length, numbers.size, length))
     ]
     predicted, named, weights = (

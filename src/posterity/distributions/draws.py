@@ -1,36 +1,52 @@
 """Stored draws of θ."""
 
 import functools
-from abc import abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posterity.distributions.distribution import AbstractDistribution
+from posterity.distributions.spool import is_mapped
 from posterity.dtypes import float_dtype
 from posterity.storable import refuse_numbers, stored
 
 
-class AbstractDraws(AbstractDistribution):
-    """Stored draws, all of one weight, in memory or in a file.
+@stored("distributions.Draws")
+class Draws(AbstractDistribution):
+    """Stored draws, all of one weight; a single one is a point.
 
-    Each has `theta` (chain, draw, D); that of draws in a file is mapped, so that NumPy reads what
-    it touches.
+    They are in memory, or in a file: a mapped array, of which NumPy reads what it touches. What a
+    posterior does with them gives the same numbers either way.
+
+    Args:
+        theta: (chain, draw, D).
     """
 
-    if TYPE_CHECKING:  # a field of one, a property of the other
+    theta: jax.Array | np.ndarray
 
-        @property
-        def theta(self) -> Any:
-            """All draws."""
+    def check_stored(self) -> None:
+        """Finite numbers with axes (chain, draw, D), at least one of each."""
+        shape, dtype = np.shape(self.theta), self.theta.dtype
+        if len(shape) != 3:
+            raise ValueError(f"theta has shape {shape}, but needs 3 axes.")
+        if dtype.kind != "f":
+            raise ValueError(f"theta holds {dtype} and not floating-point numbers.")
+        if not self.theta.size:
+            raise ValueError(f"theta has shape {shape}, which holds no draw.")
+        for block in self.blocks():
+            refuse_numbers("theta", block, 2)
 
     @property
-    @abstractmethod
+    def in_file(self) -> bool:
+        """Whether they are a mapped array."""
+        return is_mapped(self.theta)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """(chain, draw, D)."""
+        return self.theta.shape
 
     @property
     def size(self) -> int:
@@ -47,9 +63,10 @@ class AbstractDraws(AbstractDistribution):
         """Chains times draws."""
         return self.shape[0] * self.shape[1]
 
-    @abstractmethod
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """θ (n, D) of given numbers, chain after chain, without touching the others."""
+        chain, draw = np.divmod(np.asarray(numbers, np.int64), self.shape[1])
+        return np.asarray(np.asanyarray(self.theta)[chain, draw], float_dtype())
 
     def even(self, start: int, stop: int) -> np.ndarray:
         """Draws number `start` … `stop` − 1 of the order of `draw`: (n, D)."""
@@ -74,42 +91,23 @@ class AbstractDraws(AbstractDistribution):
         square = sum(((block - mean) ** 2).sum(0) for block in self.blocks()) / self.stored
         return jnp.asarray(mean, float_dtype()), jnp.asarray(np.sqrt(square), float_dtype())
 
-
-@stored("distributions.Draws")
-class Draws(AbstractDraws):
-    """Stored draws in memory; a single one is a point.
-
-    Args:
-        theta: (chain, draw, D).
-    """
-
-    theta: jax.Array
-
-    def check_stored(self) -> None:
-        """Finite numbers with axes (chain, draw, D), at least one of each."""
-        refuse_numbers("theta", self.theta, 3)
-        if not self.theta.size:
-            raise ValueError(f"theta has shape {self.theta.shape}, which holds no draw.")
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(chain, draw, D)."""
-        return self.theta.shape
-
-    def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """θ (n, D) of given numbers."""
-        return np.asarray(self.theta).reshape(self.stored, self.size)[numbers]
-
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """Stored draw number `index` of an order that visits all chains and times evenly.
 
         Fewer draws than stored are so a thinned sample of them all; more begin again. The stored
-        draws are what they are, so `key` does not matter.
+        draws are what they are, so `key` does not matter. Those in a file only outside compiled
+        code.
         """
         del key
-        total = self.stored
-        order = jnp.asarray(even_order(total))
-        return self.theta.reshape(total, self.size)[order[index % total]]
+        if self.in_file:
+            return jnp.asarray(self.even(int(index), int(index) + 1)[0])
+        order = jnp.asarray(even_order(self.stored))
+        return jnp.asarray(self.theta).reshape(self.stored, self.size)[order[index % self.stored]]
+
+    def sample(self, key: jax.Array, draws: int) -> jax.Array:
+        """Draws number 0 … `draws` − 1 of the order of `draw`: (1, draws, D)."""
+        del key
+        return jnp.asarray(self.even(0, draws))[None]
 
 
 @functools.lru_cache(maxsize=4)

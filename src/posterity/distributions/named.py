@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity import memory
-from posterity.distributions.draws import AbstractDraws
+from posterity.distributions.draws import Draws
 from posterity.distributions.spool import scratch
 from posterity.model.target import AbstractTarget
 
@@ -28,27 +28,22 @@ def of_theta(
     return jax.vmap(jax.vmap(of))(theta)
 
 
-def of_draws(
-    target: AbstractTarget, draws: AbstractDraws, paths: tuple[str, ...]
-) -> dict[str, np.ndarray]:
+def of_draws(target: AbstractTarget, draws: Draws, paths: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The same for stored draws, some at a time.
 
-    Where the draws are in a file, and the values would not fit into memory either, the values are
-    in a file, too: mapped arrays, whose file goes with them.
+    Values that would not fit into memory are in a file: mapped arrays, whose file goes with them.
     """
     found: dict[str, np.ndarray] = {}
     for start in range(0, draws.stored, ROWS):
         theta = draws.rows(np.arange(start, min(start + ROWS, draws.stored)))
         for path, values in of_theta(target, jnp.asarray(theta)[None], paths).items():
             if path not in found:
-                found[path] = _room(draws, (draws.stored, *values.shape[2:]), values.dtype)
+                found[path] = _room((draws.stored, *values.shape[2:]), values.dtype)
             found[path][start : start + len(theta)] = values[0]
     lead = draws.shape[:2]
     return {path: values.reshape(*lead, *values.shape[1:]) for path, values in found.items()}
 
 
-def _room(draws: AbstractDraws, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     size = int(np.prod(shape)) * dtype.itemsize
-    if draws.in_file and not memory.fits(size):
-        return scratch(shape, dtype)
-    return np.empty(shape, dtype)
+    return np.empty(shape, dtype) if memory.fits(size) else scratch(shape, dtype)

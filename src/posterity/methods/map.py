@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from posterity.distributions.draws import AbstractDraws, Draws
+from posterity.distributions.draws import Draws
 from posterity.methods.checks import check_counts
 from posterity.methods.method import AbstractMethod, Fitted
 from posterity.model.net_target import Batch, Target
@@ -113,9 +113,7 @@ class MAP(AbstractMethod):
     def _transform(self) -> optax.GradientTransformation:
         return optax.scale_by_adam() if self.optimizer is None else self.optimizer
 
-    def finish(
-        self, target: Target, state: Any, draws: AbstractDraws | None, memory: Any
-    ) -> Fitted:
+    def finish(self, target: Target, state: Any, draws: Draws | None, memory: Any) -> Fitted:
         """The points, as one draw of each chain."""
         return Fitted(Draws(state.position[:, None]), target)
 

@@ -13,8 +13,7 @@ import jax
 import numpy as np
 
 from posterity.distributions.distribution import AbstractDistribution
-from posterity.distributions.draws import AbstractDraws
-from posterity.distributions.spooled import SpooledDraws
+from posterity.distributions.draws import Draws
 from posterity.model.net_target import Batch, Target
 from posterity.model.target import AbstractTarget
 
@@ -66,7 +65,7 @@ class Stretch:
     """
 
     info: dict[str, np.ndarray]
-    draws: np.ndarray | SpooledDraws | None
+    draws: np.ndarray | None
     kept: bool | np.ndarray = True
 
 
@@ -182,9 +181,7 @@ class AbstractMethod(ABC):
         return Review(states[0], 0 if done else self.total_steps)
 
     @abstractmethod
-    def finish(
-        self, target: Target, state: State, draws: AbstractDraws | None, memory: Any
-    ) -> Fitted:
+    def finish(self, target: Target, state: State, draws: Draws | None, memory: Any) -> Fitted:
         """What the run has found; also of an interrupted run.
 
         Args:

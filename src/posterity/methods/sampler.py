@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from posterity.distributions.draws import AbstractDraws, Draws
+from posterity.distributions.draws import Draws
 from posterity.methods.checks import check_counts
 from posterity.methods.method import AbstractMethod, Fitted, of_chain
 from posterity.model.net_target import Target
@@ -41,13 +41,11 @@ class AbstractSampler(AbstractMethod):
         """How many steps after the warm-up it takes for `kept` of them to belong to the result."""
         return kept
 
-    def finish(
-        self, target: Target, state: Any, draws: AbstractDraws | None, memory: Any
-    ) -> Fitted:
+    def finish(self, target: Target, state: Any, draws: Draws | None, memory: Any) -> Fitted:
         """The kept draws; of a run that was stopped before the first, the current θ."""
         if draws is None:
             each = [self.theta(of_chain(state, number)) for number in range(self.chains)]
-            draws = Draws(np.stack(each)[:, None])  # type: ignore[arg-type]
+            draws = Draws(np.stack(each)[:, None])
         return Fitted(draws, target, self.facts(state))
 
     def facts(self, state: Any) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from posterity.diagnostics import convergence as figures
 from posterity.diagnostics.monitored import Quantities, watch
-from posterity.distributions.draws import AbstractDraws
+from posterity.distributions.draws import Draws
 from posterity.inputs import as_inputs, row_count, take
 from posterity.plots import style
 from posterity.plots.style import Rescale
@@ -220,7 +220,7 @@ def energy(posterior: Posterior, *, ax: Axes | None = None) -> Axes:
 def has_chains(posterior: Posterior) -> bool:
     """Whether there are chains with enough draws for a figure."""
     kept = posterior.distribution
-    return isinstance(kept, AbstractDraws) and kept.shape[1] >= figures.FEWEST
+    return kept.stored is not None and cast(Draws, kept).shape[1] >= figures.FEWEST
 
 
 # -- what is shown --------------------------------------------------------------------------------
@@ -253,15 +253,14 @@ def _said(value: float, digits: str = ",.0f") -> str:
 def _panels(
     posterior: Posterior, x: Any, most: int, y_name: str, rescale: Rescale | None
 ) -> list[_Panel]:
-    kept = posterior.distribution
-    if not (isinstance(kept, AbstractDraws) and has_chains(posterior)):
+    if not has_chains(posterior):
         raise ValueError("posterior: it holds no chains of four draws or more.")
     rows = np.zeros(0, int)
     if x is not None:
         x = as_inputs(x, posterior.target.inputs)
         rows = np.linspace(0, row_count(x) - 1, min(ROWS, row_count(x))).astype(int)
         x = take(x, rows)
-    watched = watch(posterior.target, kept, x, rows)
+    watched = watch(posterior.target, cast(Draws, posterior.distribution), x, rows)
     panels, step = [], watched.step
     if watched.predictions is not None:
         of_classes = posterior.target.likelihood.classes > 0

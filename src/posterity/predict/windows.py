@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.distributions.distribution import AbstractDistribution, aside_key
-from posterity.distributions.draws import AbstractDraws
+from posterity.distributions.draws import Draws
 from posterity.dtypes import float_dtype
 from posterity.model.net_target import Target
 
@@ -91,7 +91,7 @@ def windows(source: Source, evaluations: int, *, stored: bool = False) -> Iterat
         source: all draws. evaluations: at how many inputs each draw is evaluated at once.
         stored: give stored draws that are in memory windows, too.
     """
-    kept = cast(AbstractDraws, source.distribution)
+    kept = cast(Draws, source.distribution)
     if kept.stored is None or not (stored or kept.in_file):
         yield source
         return

@@ -12,7 +12,6 @@ import numpy as np
 
 from posterity import memory
 from posterity.distributions.spool import Spool, usual_folder
-from posterity.distributions.spooled import SpooledDraws
 from posterity.dtypes import float_dtype
 from posterity.methods.method import AbstractMethod
 
@@ -42,11 +41,10 @@ class Keeping:
         else:
             self.room[chain : chain + len(draws), at : at + draws.shape[1]] = draws
 
-    def first(self, count: int) -> np.ndarray | SpooledDraws:
+    def first(self, count: int) -> np.ndarray:
         """The first `count` draws of every chain in this stretch."""
-        if isinstance(self.room, Spool):
-            return SpooledDraws(self.room, count, self.start)
-        return self.room[:, self.start : self.start + count]
+        room = self.room.array if isinstance(self.room, Spool) else self.room
+        return room[:, self.start : self.start + count]
 
     def give_up(self, *, useless: bool) -> None:
         """The run has failed: no file is left behind that holds nothing, or nothing of use."""
@@ -112,7 +110,7 @@ def _file(folder: Path | None, shape: tuple[int, ...], dtype: Any, needed: int) 
         place.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(place).free
         if free >= needed:
-            return Spool.create(folder, shape, dtype)
+            return Spool(folder, shape, dtype)
     except OSError as error:
         raise ValueError(
             f"spool: the draws cannot be written to {place} ({error}). {_remedy(folder)}"

@@ -11,8 +11,8 @@ import numpy as np
 from posterity.data.batches import Batches
 from posterity.diagnostics.history import History
 from posterity.diagnostics.result import Code, Result
-from posterity.distributions.draws import AbstractDraws, Draws
-from posterity.distributions.spooled import SpooledDraws
+from posterity.distributions.draws import Draws
+from posterity.distributions.spool import is_mapped
 from posterity.methods.method import AbstractMethod
 from posterity.model.arguments import Arguments
 from posterity.posterior import AnyPosterior, posterior_of
@@ -54,7 +54,7 @@ def wrap(
     single = method.chains == 1 and not method.collects
     history = {name: values[0] if single else values for name, values in info.items()}
     diagnostics = None
-    if last and method.collects and isinstance(distribution, AbstractDraws):
+    if last and method.collects and distribution.stored is not None:
         # Imported where there are chains: any other fit is spared about 10 ms of it.
         from posterity.diagnostics.diagnose import diagnose_fit
 
@@ -76,15 +76,18 @@ def wrap(
 
 
 def _placed(tree: Any) -> Any:
-    """With its arrays where JAX computes."""
-    return jax.tree.map(
-        lambda leaf: jax.device_put(leaf) if isinstance(leaf, np.ndarray) else leaf, tree
-    )
+    """With its arrays where JAX computes, but for those in a file."""
+
+    def place(leaf: Any) -> Any:
+        here = isinstance(leaf, np.ndarray) and not is_mapped(leaf)
+        return jax.device_put(leaf) if here else leaf
+
+    return jax.tree.map(place, tree)
 
 
 def _history(
     method: AbstractMethod, finished: Finished
-) -> tuple[dict[str, np.ndarray], AbstractDraws | None]:
+) -> tuple[dict[str, np.ndarray], Draws | None]:
     """What the kept steps reported (chain, step), and the kept draws."""
     kept = [stretch for stretch in finished.stretches if np.any(stretch.kept)]
     names = kept[0].info if kept else {}
@@ -99,12 +102,10 @@ def _history(
         if not of_result.all():
             info = {name: values[:, of_result] for name, values in info.items()}
     drawn = [stretch.draws for stretch in kept if stretch.draws is not None]
-    if len(drawn) == 1 and isinstance(drawn[0], SpooledDraws):
-        return info, drawn[0]
-    whole: list[Any] = [np.asarray(d.theta if isinstance(d, SpooledDraws) else d) for d in drawn]
-    if not whole:
+    if not drawn:
         return info, None
-    joined: Any = whole[0] if len(whole) == 1 else np.concatenate(whole, axis=1)
+    # Joined draws are in memory, and so no mapped array, as they would be called otherwise.
+    joined = drawn[0] if len(drawn) == 1 else np.concatenate([*map(np.asarray, drawn)], axis=1)
     return info, Draws(joined)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from posterity.diagnostics.history import History
 from posterity.distributions.distribution import AbstractDistribution
-from posterity.distributions.draws import AbstractDraws
 from posterity.version import __version__
 
 # What ArviZ calls the figures that samplers report (its schema's names of sample statistics).
@@ -55,7 +54,7 @@ def to_arviz(
         for name, length in zip(dims[path], draws.shape[2:])
     }
     groups: dict[str, Any] = {"posterior": dict(values)}
-    if isinstance(distribution, AbstractDraws):
+    if distribution.stored is not None:
         shape = next(iter(values.values())).shape[:2]
         groups["sample_stats"] = _stats(history, settings, shape)
     groups = {name: group for name, group in groups.items() if group}

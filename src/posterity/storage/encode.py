@@ -18,12 +18,12 @@ import numpyro.distributions as dist
 from numpyro.distributions import constraints, transforms
 
 from posterity import storable
-from posterity.distributions.spooled import SpooledDraws
+from posterity.distributions.spool import is_mapped
 from posterity.dtypes import float_dtype
 from posterity.learnable import Learned, is_learned, learned
 from posterity.priors.scale_mixture import ScaleMixtureDistribution
 from posterity.storable import Given
-from posterity.storage.tensors import NAMES, Tensor
+from posterity.storage.tensors import DTYPES
 
 Json = Any
 
@@ -70,7 +70,7 @@ TRUNCATED = {
 }
 PARAMETERS = {"MultivariateNormal": ("loc", "scale_tril")}
 OWN = {"ScaleMixtureDistribution": ScaleMixtureDistribution}
-DRAWS = "distributions.Draws"  # the name of stored draws, in memory and in a file alike
+DRAWS = "distributions.Draws"  # the name of stored draws, the only arrays that stay in a file
 
 
 class CannotEncodeError(TypeError):
@@ -90,7 +90,7 @@ class Encoder:
 
     def __init__(self, *, otherwise: Callable[[Any, CannotEncodeError], Any] | None = None) -> None:
         self.otherwise = otherwise
-        self.tensors: dict[str, Tensor] = {}
+        self.tensors: dict[str, np.ndarray] = {}
         self._tokens: dict[int, int] = {}
 
     def encode(self, value: Any, path: str) -> Json:
@@ -119,10 +119,6 @@ class Encoder:
         if is_learned(value):
             token = self._tokens.setdefault(value.token, len(self._tokens))
             return {"$learned": value.value, "token": token}
-        if isinstance(value, SpooledDraws):
-            name = _name(f"{path}.theta")
-            self.tensors[name] = value
-            return {"$stored": DRAWS, "parts": {"theta": {"$array": name}}}
         if storable.name_of(type(value)):
             return self._stored(value, path)
         if isinstance(value, dist.Distribution):
@@ -138,9 +134,12 @@ class Encoder:
         return self._by_identity(value, path)
 
     def _array(self, value: Any, path: str) -> Json:
-        if getattr(value.dtype, "name", "") not in NAMES:
+        if getattr(value.dtype, "name", "") not in DTYPES:
             raise CannotEncodeError(f"{path} is an array of {value.dtype}")
         name = _name(path)
+        if is_mapped(value):  # draws in a file are those in memory to whoever reads them
+            self.tensors[name] = value
+            return {"$array": name}
         self.tensors[name] = np.ascontiguousarray(value).reshape(np.shape(value))
         of_numpy = not isinstance(value, jax.Array)
         return {"$array": name, "numpy": True} if of_numpy else {"$array": name}
@@ -245,7 +244,7 @@ class Decoder:
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], given: Mapping[str, Any] | None = None
+        self, tensors: Mapping[str, np.ndarray], given: Mapping[str, Any] | None = None
     ) -> None:
         self.tensors = tensors
         self.given = given or {}
@@ -310,8 +309,8 @@ class Decoder:
         self.used.add(name)
         tensor = self.tensors[name]
         if data.get("numpy"):
-            return tensor if np.ndim(tensor) else np.asarray(tensor)[()]  # type: ignore[arg-type]
-        if isinstance(tensor, SpooledDraws):
+            return tensor if np.ndim(tensor) else np.asarray(tensor)[()]
+        if is_mapped(tensor):
             return tensor
         if tensor.dtype in (np.float32, np.float64):
             return jnp.asarray(tensor, float_dtype())
@@ -339,10 +338,7 @@ class Decoder:
                 "po.load(path, model=model)."
             )
         made = {part: self._decode(value, f"{path}.{part}") for part, value in parts.items()}
-        if name == DRAWS and isinstance(made.get("theta"), SpooledDraws):
-            made["theta"].check_stored()
-            return made["theta"]
-        if any(isinstance(part, SpooledDraws) for part in made.values()):
+        if name != DRAWS and any(is_mapped(part) for part in made.values()):
             raise ValueError(f"{path} has an array that is too large for memory.")
         try:
             return storable.rebuilt(kind, made)
@@ -575,7 +571,7 @@ def _as_array(data: Json, tensors: Mapping[str, Any]) -> np.ndarray | None:
         return np.asarray(data)
     if isinstance(data, dict) and "$array" in data and data["$array"] in tensors:
         tensor = tensors[data["$array"]]
-        return None if isinstance(tensor, SpooledDraws) else np.asarray(tensor)
+        return None if is_mapped(tensor) else np.asarray(tensor)
     if isinstance(data, dict) and "$float" in data:
         return np.asarray(float(data["$float"]))
     return None
@@ -591,7 +587,7 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
-def encode_distribution(given: dist.Distribution) -> tuple[Json, dict[str, Tensor]]:
+def encode_distribution(given: dist.Distribution) -> tuple[Json, dict[str, np.ndarray]]:
     """A NumPyro distribution as plain data, with its arrays.
 
     Raises:

@@ -31,7 +31,7 @@ from posterity.storage.encode import (
     left_to_give,
 )
 from posterity.storage.given import parts_in, probe, refuse_foreign, supplied
-from posterity.storage.tensors import Tensor, digest, mapped
+from posterity.storage.tensors import digest, mapped
 from posterity.storage.tensors import write as write_tensors
 from posterity.storage.version_1 import upgraded
 
@@ -113,13 +113,14 @@ def write(
         "probe": plain.encode(probe(target, distribution, missing), "probe"),
     }
     steps = {HISTORY + name: np.ascontiguousarray(v) for name, v in history.fields.items()}
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, np.ndarray] = {}
     for arrays in (inner.tensors, plain.tensors, steps, outer.tensors):
         if shared := set(arrays) & set(tensors):
             raise ValueError(f"save: two arrays are called {shared.pop()!r}.")
         tensors |= arrays
     text = json.dumps(description, sort_keys=True, allow_nan=False)
-    metadata = {"posterity": text, "sha256": digest(text, tensors)}
+    # In one entry: the library writes several in any order, and the same posterior is one file.
+    metadata = {"posterity": f"{digest(text, tensors)}\n{text}"}
     return write_tensors(_with_suffix(Path(path)), tensors, metadata)
 
 
@@ -183,7 +184,7 @@ def _not_stored(what: str) -> TypeError:
 
 def _rebuilt(
     description: Json,
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, np.ndarray],
     model: Model | ProgramModel | None,
     data: Any,
 ) -> Parts:
@@ -273,18 +274,19 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"its description has a number {name}.")
 
 
-def _verified(path: Path) -> tuple[str, dict[str, Tensor]]:
+def _verified(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     """The description and the arrays of a file whose checksum holds."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if "posterity" not in metadata or "sha256" not in metadata:
+            checksum, text = _entries(metadata)
+            if not text:
                 raise PosteriorFileError(
                     f"{path}: a safetensors file, but not a posterior saved by this library."
                 )
-            if len(metadata["posterity"]) > MOST_TEXT:
+            if len(text) > MOST_TEXT:
                 raise PosteriorFileError(f"{path}: its description is too long to be one of ours.")
-            tensors: dict[str, Tensor] = {
+            tensors: dict[str, np.ndarray] = {
                 name: mapped(path, name) if _too_large(file, name) else file.get_tensor(name)
                 for name in file.keys()  # noqa: SIM118
             }
@@ -295,11 +297,19 @@ def _verified(path: Path) -> tuple[str, dict[str, Tensor]]:
             f"{path}: not a readable safetensors file; it is truncated, altered or something else "
             f"altogether ({error})."
         ) from error
-    if digest(metadata["posterity"], tensors) != metadata["sha256"]:
+    if digest(text, tensors) != checksum:
         raise PosteriorFileError(
             f"{path}: its checksum does not fit its content; the file has been altered or damaged."
         )
-    return metadata["posterity"], tensors
+    return text, tensors
+
+
+def _entries(metadata: Mapping[str, str]) -> tuple[str, str]:
+    """The checksum and the description, which is empty where there is none."""
+    if "sha256" in metadata:  # an entry of its own in older files
+        return metadata["sha256"], metadata.get("posterity", "")
+    checksum, _, text = metadata.get("posterity", "").partition("\n")
+    return checksum, text
 
 
 def _too_large(file: Any, name: str) -> bool:

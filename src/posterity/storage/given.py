@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.distributions.distribution import AbstractDensity, AbstractDistribution
-from posterity.distributions.draws import AbstractDraws
+from posterity.distributions.draws import Draws
 from posterity.dtypes import float_dtype
 from posterity.model.arguments import as_arguments
 from posterity.model.model import Model
@@ -201,7 +201,7 @@ def _one_draw(distribution: AbstractDistribution) -> Any:
     """θ that does not depend on how this version of JAX makes random numbers."""
     if isinstance(distribution, AbstractDensity):
         return distribution.push(jnp.zeros(distribution.noise_size, float_dtype()))
-    if isinstance(distribution, AbstractDraws):
+    if isinstance(distribution, Draws):
         return distribution.rows(np.zeros(1, np.int64))[0]
     return distribution.draw(jax.random.key(0), jnp.zeros((), jnp.int32))
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from posterity.storage.tensors import Tensor
-
 Json = Any
 
 # Format 1 kept what was found among what was asked for.
@@ -28,8 +26,8 @@ WRAPPED = ("TransformedDistribution", "expanded", "event")
 
 
 def upgraded(
-    description: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> tuple[Json, dict[str, Tensor]]:
+    description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> tuple[Json, dict[str, np.ndarray]]:
     """The description and the arrays that format 2 would have.
 
     Raises:
@@ -39,12 +37,12 @@ def upgraded(
 
 
 class _Upgrade:
-    def __init__(self, old: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def __init__(self, old: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         self.old, self.tensors = old, tensors
         self.settings = dict(old["settings"])
         self.facts = {name: self.settings.pop(name) for name in FOUND if name in self.settings}
 
-    def description(self) -> tuple[Json, dict[str, Tensor]]:
+    def description(self) -> tuple[Json, dict[str, np.ndarray]]:
         weights = {"kl_weight": 1.0, "temperature": 1.0}
         if "temperature" in self.settings:
             weighs = self.settings.get("method") in WEIGHTED

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from posterity.cpu.once import held, normals, once_of
-from posterity.distributions.draws import AbstractDraws
+from posterity.distributions.draws import Draws
 from posterity.dtypes import float_dtype
 from posterity.methods.checks import check_among, check_counts, check_positive
 from posterity.methods.method import AbstractMethod, Fitted, Review, Stretch
@@ -330,9 +330,7 @@ class ADVI(AbstractMethod):
         clock[:, :3] = 0, length, memory.peak
         return Review(state._replace(clock=clock), length, memory)
 
-    def finish(
-        self, target: Target, state: Any, draws: AbstractDraws | None, memory: Any
-    ) -> Fitted:
+    def finish(self, target: Target, state: Any, draws: Draws | None, memory: Any) -> Fitted:
         """The averaged q; after an interruption in mid-cycle, that of the best finished cycle."""
         found, facts = self._result(state, memory), dict[str, Any]()
         if self.estimator != "shared":

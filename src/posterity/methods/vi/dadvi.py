@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.distributions.draws import AbstractDraws
+from posterity.distributions.draws import Draws
 from posterity.distributions.normal import FullRank, Gaussian
 from posterity.methods.checks import check_counts, check_positive
 from posterity.methods.method import AbstractMethod, Fitted, Review, Stretch
@@ -225,9 +225,7 @@ class DADVI(AbstractMethod):
         phase = np.full_like(states[0].phase, RESPOND)
         return Review(states[0]._replace(phase=phase), 1, memory)
 
-    def finish(
-        self, target: Target, state: Any, draws: AbstractDraws | None, memory: Any
-    ) -> Fitted:
+    def finish(self, target: Target, state: Any, draws: Draws | None, memory: Any) -> Fitted:
         """q; with linear response its mean with that covariance, where there is one."""
         mean, sd = state.phi[:, 0], np.exp(state.phi[:, 1])
         if not self.linear_response:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.cpu.once import normals, once_of
-from posterity.distributions.draws import AbstractDraws
+from posterity.distributions.draws import Draws
 from posterity.distributions.normal import Gaussian
 from posterity.methods.checks import check_counts, check_positive
 from posterity.methods.method import AbstractMethod, Fitted, Review, Stretch, by_chain
@@ -233,9 +233,7 @@ class IVON(AbstractMethod):
         clock[:, :2] = 0, length
         return Review(state._replace(clock=clock), length, memory)
 
-    def finish(
-        self, target: Target, state: Any, draws: AbstractDraws | None, memory: Any
-    ) -> Fitted:
+    def finish(self, target: Target, state: Any, draws: Draws | None, memory: Any) -> Fitted:
         """The averaged q; of a run that was interrupted before the best was known, the current."""
         each = [Gaussian(*found) for found in zip(state.average, np.sqrt(state.variance))]
         return Fitted(equal_mixture(each), target)
