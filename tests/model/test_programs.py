@@ -226,7 +226,7 @@ def test_files_hold_theta_and_need_program_and_data(posterior, tmp_path):
     model = po.Model.from_numpyro(mixed)
     loaded = po.load(path, model=model, data=MIXED)
     np.testing.assert_array_equal(loaded.weights("theta"), posterior.weights("theta"))
-    with pytest.raises(ValueError, match=r"the function mixed.*model=model, data=data"):
+    with pytest.raises(ValueError, match=r"NumPyro program.*model=model, data=data"):
         po.load(path)
     with pytest.raises(ValueError, match=r"missing 1 required .* Give the data"):
         po.load(path, model=model)

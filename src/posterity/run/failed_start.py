@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -61,7 +61,7 @@ def blame(target: AbstractTarget, theta: jax.Array, whole: Any) -> str:
 def prior_blame(target: AbstractTarget, theta: jax.Array) -> list[str]:
     """The parameters whose own log prior is not finite, as far as their priors are apart."""
     found: list[str] = []
-    for block in target.blocks if isinstance(target, Target) else ():
+    for block in cast(Target, target).blocks if target.predicts else ():
         if np.isfinite(float(block.log_prior(theta))):
             continue
         inside = np.zeros(target.size, bool)
