@@ -19,7 +19,7 @@ from oracles import conjugate, z_limit
 from posterity.data.batches import as_batches
 from posterity.distributions.draws import Draws
 from posterity.model.net_target import Target
-from posterity.run import run as loop
+from posterity.run import runner as loop
 from posterity.run.start import start_points
 
 ORACLE = conjugate()

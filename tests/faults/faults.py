@@ -540,7 +540,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "ctrl-c-swallowed",
-        "run/interrupt.py",
+        "run/progress.py",
         "self.asked = True",
         "self.asked = self.asked or False",
         ("run/test_interrupt.py::test_the_first_ctrl_c_returns_what_was_fitted",),

@@ -17,7 +17,7 @@ from posterity.distributions.mixture import Mixture
 from posterity.distributions.normal import FullRank, Gaussian, LowRank
 from posterity.methods.method import of_chain
 from posterity.model.net_target import Target
-from posterity.run import run as loop
+from posterity.run import runner as loop
 from posterity.run.start import start_points
 
 ORACLE = conjugate(rows=23)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from posterity.run.watching import Watcher
+from posterity.run.progress import Watcher
 
 
 @pytest.fixture

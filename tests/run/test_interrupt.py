@@ -11,8 +11,7 @@ import pytest
 
 import posterity as po
 from posterity.diagnostics.result import Code
-from posterity.run.interrupt import Interrupt
-from posterity.run.watching import Watcher
+from posterity.run.progress import Interrupt, Watcher
 
 X = np.linspace(-1, 1, 12)[:, None]
 MODEL = po.Model(po.nets.MLP(1, [], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))

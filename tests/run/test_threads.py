@@ -15,7 +15,7 @@ import posterity as po
 from oracles import conjugate
 from posterity.diagnostics.result import Code
 from posterity.run import runner
-from posterity.run.watching import Watcher
+from posterity.run.progress import Watcher
 
 ORACLE = conjugate()
 NUTS = po.NUTS(chains=4, warmup=150, draws=250)

@@ -139,7 +139,7 @@ class Target(AbstractTarget):
         template = model.template()
         prior, likelihood, slots = _number_slots(model)
         given = as_spec(inputs)
-        columns, seen = positions(prior.columns, given)
+        columns, seen = positions(prior.columns, given) if prior.columns else ((), given)
         described, convolves = check_outputs(model, template, seen, y_shape)
         if columns:
             described = given.with_dtypes(("float",))

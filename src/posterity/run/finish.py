@@ -17,7 +17,7 @@ from posterity.methods.method import AbstractMethod
 from posterity.model.arguments import Arguments
 from posterity.posterior import AnyPosterior, posterior_of
 from posterity.run.draw_store import Keeping
-from posterity.run.watching import Finished
+from posterity.run.progress import Finished
 
 REFERENCE = 64  # training rows at which it is decided how many draws predictions need
 

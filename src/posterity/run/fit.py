@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -26,10 +27,9 @@ from posterity.posterior import AnyPosterior, Posterior, ProgramPosterior
 from posterity.run.draw_store import Folder, keeping
 from posterity.run.failed_start import blame, origin
 from posterity.run.finish import wrap
-from posterity.run.progress import Bar
-from posterity.run.run import run
+from posterity.run.progress import Bar, Finished, Peek, Watcher
+from posterity.run.runner import run
 from posterity.run.start import Init, start_points
-from posterity.run.watching import Finished, Peek, Watcher
 
 NOTHING_YET = "while looking for a start; nothing has been fitted yet"
 
@@ -121,7 +121,7 @@ def fit(
             f"method: expected a method such as po.ADVI(), got {type(method).__name__}."
         )
     # Said before a method in place of `init` is replaced by the starts that it finds.
-    start = origin(init, seed)
+    start = functools.partial(origin, init, seed)
     if isinstance(init, AbstractMethod):
         init = _members(model, data, init, method.chains, seed)
     use_compilation_cache()
@@ -139,7 +139,7 @@ def fit(
 
     peek = _peek(every, call, posterior_of)
     watcher = _watcher(method, progress)
-    kept = keeping(method, target.size, spool)
+    kept = keeping(method, target.size, spool) if method.collects else None
     useless = False
     try:
         finished = run(method, target, batches, keys, thetas, watcher, peek, kept)
@@ -184,7 +184,7 @@ def _together(
     keys = jnp.concatenate([key for key, _ in starts])
     thetas = jnp.concatenate([theta for _, theta in starts], axis=1)
     finished = run(method, target, batches, keys, thetas, Watcher())
-    _refuse_hopeless(finished, origin("net", seeds[0]), target, thetas, batches)
+    _refuse_hopeless(finished, functools.partial(origin, "net", seeds[0]), target, thetas, batches)
     if finished.interrupted:
         raise KeyboardInterrupt(NOTHING_YET)
     return np.stack([method.theta(of_chain(finished.state, k)) for k in range(len(seeds))])
@@ -243,7 +243,8 @@ def _peek(
     call: Callable[[Any], object] | None,
     posterior_of: Callable[[Finished], AnyPosterior],
 ) -> Peek | None:
-    check_counts("fit", every=every)
+    if every is not None:
+        check_counts("fit", every=every)
     if (every is None) != (call is None):
         raise ValueError("fit: every and call go together; give both or neither.")
     if every is None or call is None:
@@ -274,11 +275,11 @@ def _hopeless(finished: Finished) -> bool:
 
 
 def _refuse_hopeless(
-    finished: Finished, start: str, target: Any, thetas: jax.Array, batches: Any
+    finished: Finished, start: Callable[[], str], target: Any, thetas: jax.Array, batches: Any
 ) -> None:
     if _hopeless(finished):
         raise ValueError(
-            f"init: no finite step could be made from the start ({start}); "
+            f"init: no finite step could be made from the start ({start()}); "
             f"{blame(target, thetas[0, 0], batches.full)} Standardise x and y, choose tighter "
             'priors, or start elsewhere (init="prior", or your own θ).'
         )

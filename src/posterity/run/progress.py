@@ -1,13 +1,90 @@
-"""A progress bar that shows the figure that matters."""
+"""What a run tells while it goes on and leaves behind, and how it is asked to end."""
 
 from __future__ import annotations
 
 import math
+import signal
 import sys
+import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
 
-from posterity.run.watching import Watcher
+from posterity.methods.method import Stretch
+
+
+class Finished(NamedTuple):
+    """What a run leaves behind."""
+
+    state: Any
+    stretches: list[Stretch]
+    memory: Any
+    converged: bool
+    interrupted: bool
+    lost: bool
+    steps: int
+
+
+class Watcher:
+    """What a run tells while it goes on; `progress.Bar` shows it."""
+
+    def start(self, total: int) -> None:
+        """Before the first step."""
+
+    def update(self, steps: int, figure: float, failures: int, also: dict[str, float]) -> None:
+        """After a dispatch.
+
+        Args:
+            steps: made so far, per chain. figure: the method's. failures: failed steps so far.
+            also: the method's other figures, by name.
+        """
+
+    def stop(self) -> None:
+        """After the last step, whatever happened."""
+
+
+class Peek(NamedTuple):
+    """A look at a run under way: `call` gets what it would leave behind if it ended there.
+
+    Attributes:
+        every: how many steps lie between two looks. call: a true answer ends the run.
+    """
+
+    every: int
+    call: Callable[[Finished], object]
+
+
+class Interrupt:
+    """While open, the first Ctrl-C sets `asked`; a second one raises KeyboardInterrupt.
+
+    Outside the main thread, where signals cannot be caught, it never asks.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._previous: object = None
+        self._open = False
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._ask)
+            self._open = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._open:
+            signal.signal(signal.SIGINT, self._previous)  # type: ignore[arg-type]
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
 class Bar(Watcher):

@@ -1,4 +1,9 @@
-"""Makes stretches of a run: one dispatch after another, or several chains side by side."""
+"""A run from its starts to its end: the one loop that all methods share.
+
+Hundreds of steps run per dispatch (`loop`). Between dispatches, several times a second, the runner
+shows progress, listens for an interruption and looks for trouble. Chains whose steps differ in
+length run side by side, each as a lane of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +16,68 @@ from typing import Any
 import jax
 import numpy as np
 
+from posterity.data.batches import Batches
 from posterity.dtypes import float_dtype
 from posterity.methods.method import AbstractMethod, Review, Stretch
+from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
-from posterity.run.draw_store import Keeping
-from posterity.run.interrupt import Interrupt
-from posterity.run.loop import GIVE_UP, Fixed, Loop, compiled_for
-from posterity.run.threads import Lane, joined, reported, split
-from posterity.run.watching import Finished, Peek, Watcher
+from posterity.run.draw_store import Keeping, keeping
+from posterity.run.loop import GIVE_UP, Fixed, Loop, compiled_for, fixed_for, prepare
+from posterity.run.progress import Finished, Interrupt, Peek, Watcher
 
 DISPATCH_SECONDS = 0.2
+
+
+def run(
+    method: AbstractMethod,
+    target: Target,
+    batches: Batches,
+    keys: jax.Array,
+    thetas: jax.Array,
+    watcher: Watcher,
+    peek: Peek | None = None,
+    kept: Keeping | None = None,
+) -> Finished:
+    """Run `method` from its starts to its end, its convergence, an interruption or failure.
+
+    Args:
+        method, target, batches: what runs. keys, thetas: of `start_points`. watcher: is told how
+            it goes. peek: looks on. kept: room for the draws; None for memory.
+    """
+    fixed = fixed_for(method, target, batches)
+    loop, states = prepare(fixed._replace(room=0), keys, thetas)
+    stretches: list[Stretch] = []
+    memory: Any = None
+    if method.collects:
+        kept = kept or keeping(method, target.size, False)
+    runner = Runner(method, fixed, watcher, peek, kept)
+    watcher.start(method.total_steps)
+    try:
+        with Interrupt() as interrupt:
+            # Methods get arrays on the host.
+            review = method.review(target, jax.device_get(states), stretches, None)
+            while review.steps > 0 and not interrupt.asked:
+                memory = review.memory
+                loop = loop._replace(state=review.state, good=review.state)
+                loop, stretch = runner.stretch(loop, review, interrupt, stretches)
+                stretches.append(stretch)
+                state = jax.device_get(loop.state)
+                if interrupt.asked or runner.lost or runner.told:
+                    review = Review(state, 0, memory)
+                else:
+                    review = method.review(target, [state], stretches, memory)
+    finally:
+        watcher.stop()
+    memory = review.memory if review.memory is not None else memory
+    return Finished(
+        review.state,
+        stretches,
+        memory,
+        review.converged,
+        interrupt.asked or runner.told,
+        runner.lost,
+        int(loop.steps),
+    )
 
 
 class Runner:
@@ -186,3 +243,57 @@ def _same_precision() -> Callable[[], None]:
         jax.enable_x64(wide).__enter__()
 
     return set_up
+
+
+# -- chains that run in step or apart -----------------------------------------------------------
+
+
+class Lane:
+    """Chains that run in step, and what they have reported since the stretch began."""
+
+    def __init__(self, loop: Loop, made: int, chain: int = 0) -> None:
+        self.loop = loop
+        self.made = made
+        self.chain = chain  # the number of the first
+        self.left = 0  # steps of the present segment
+        self.infos: list[dict[str, np.ndarray]] = []
+        self.kept = 0  # draws of each chain, in this stretch
+
+
+def split(loop: Loop, apart: bool) -> list[Lane]:
+    """One lane, or one for each chain."""
+    made, chains = int(loop.steps), loop.keys.shape[0]
+    if not apart or chains == 1:
+        return [Lane(loop, made)]
+    # No buffer may be shared, as each lane's dispatch takes those it is given.
+    steps, *host = jax.device_get(loop[1:])
+    lanes = []
+    for chain in range(chains):
+        part = jax.tree.map(lambda leaf, c=chain: np.array(leaf[c : c + 1]), host)
+        lanes.append(Lane(Loop(loop.keys[chain : chain + 1], steps.copy(), *part), made, chain))
+    return lanes
+
+
+def joined(lanes: list[Lane], keys: jax.Array) -> Loop:
+    """The lanes as one loop again, as far as the last of them has come."""
+    if len(lanes) == 1:
+        return lanes[0].loop
+    host = [jax.device_get(lane.loop[2:]) for lane in lanes]
+    together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *host)
+    steps: Any = np.asarray(min(lane.made for lane in lanes), np.int32)
+    return Loop(keys, steps, *together)
+
+
+def reported(lanes: list[Lane], keeping: Keeping | None) -> Stretch:
+    """What all lanes have reported; of an interrupted run, as far as the last has come."""
+    infos = [
+        {name: np.concatenate([info[name] for info in lane.infos], axis=1) for name in first}
+        for lane in lanes
+        for first in lane.infos[:1]
+    ]
+    steps = min(next(iter(info.values())).shape[1] for info in infos)
+    if len(infos) < len(lanes):  # before every lane had its turn
+        infos, steps = infos[:1] * len(lanes), 0
+    info = {name: np.concatenate([i[name][:, :steps] for i in infos]) for name in infos[0]}
+    count = min(lane.kept for lane in lanes)
+    return Stretch(info, keeping.first(count) if keeping and count else None)
