@@ -24,7 +24,7 @@ from posterity.distributions import draws as distributions
 from posterity.distributions import named as columns
 from posterity.distributions.draws import Draws
 from posterity.distributions.spool import Spool, scratch
-from posterity.predict import windows
+from posterity.predict import source
 from posterity.storage import tensors
 
 RNG = np.random.default_rng(0)
@@ -76,7 +76,7 @@ MODELS = {
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and windows so small that there are many of each."""
-    monkeypatch.setattr(windows, "WINDOW", 20_000)
+    monkeypatch.setattr(source, "WINDOW", 20_000)
     monkeypatch.setattr(columns, "ROWS", 50)
     monkeypatch.setattr(watched, "AT_ONCE", 100_000)
     monkeypatch.setattr(distributions.in_blocks, "__defaults__", (30_000,))

@@ -726,7 +726,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "window-from-its-beginning",
-        "predict/windows.py",
+        "predict/source.py",
         "return self.theta[index - self.first]",
         "return self.theta[index]",
         ("distributions/test_spooled.py::test_predictions_are_the_same_to_the_last_bit",),
@@ -769,7 +769,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "bars-the-wrong-way-round",
-        "plots/checks.py",
+        "plots/observed.py",
         "sides = means - bounds[0], bounds[1] - means",
         "sides = bounds[1] - means, means - bounds[0]",
         ("test_plots.py::test_predicted_observed",),

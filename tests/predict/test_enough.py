@@ -10,7 +10,7 @@ import pytest
 import posterity as po
 from handmade import draws_of, gaussian_of, linear, posterior_of
 from posterity.distributions.mixture import Mixture
-from posterity.predict import bar, enough, windows
+from posterity.predict import bar, enough, source
 
 X = np.linspace(-1, 1, 40)[:, None]
 MODEL = linear(po.likelihoods.Normal(0.5))
@@ -73,7 +73,7 @@ def test_parts_give_the_same_to_the_last_bit(unit: int, monkeypatch: pytest.Monk
     one, two = (gaussian_of([at], [1.0]) for at in (-1.0, 1.0))
     posterior = posterior_of(MODEL, Mixture.of([0.3, 0.7], [one, two]))
     whole = posterior.predict(X, draws=1_500)
-    monkeypatch.setattr(windows, "UNIT", unit)
+    monkeypatch.setattr(source, "UNIT", unit)
     parts = posterior.predict(X, draws=1_500)
     np.testing.assert_array_equal(parts.mean, whole.mean)
     np.testing.assert_array_equal(parts.total, whole.total)

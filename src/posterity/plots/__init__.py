@@ -6,10 +6,10 @@ Axes; ``ax.figure.savefig("name.png")`` writes it. No global state of matplotlib
 
 from posterity.plots.bands import band
 from posterity.plots.by_layer import layers
-from posterity.plots.checks import calibration, confidence, predicted_observed
 from posterity.plots.histories import elbo, history
 from posterity.plots.image_grids import held_out
 from posterity.plots.mixing import autocorrelation, energy, ranks, traces
+from posterity.plots.observed import calibration, confidence, predicted_observed
 from posterity.plots.parameters import density, trace, weights
 from posterity.plots.scatter import data
 from posterity.plots.surfaces import epistemic_surface, probability_surface, sd_surface

@@ -13,8 +13,8 @@ from posterity.data.batches import as_targets
 from posterity.inputs import read, take
 from posterity.plots import mixing, style
 from posterity.plots.bands import band
-from posterity.plots.checks import calibration, confidence, predicted_observed
 from posterity.plots.histories import drawable, elbo
+from posterity.plots.observed import calibration, confidence, predicted_observed
 from posterity.plots.parameters import weights
 from posterity.plots.predictions import in_units
 from posterity.plots.scatter import data

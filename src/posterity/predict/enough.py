@@ -10,7 +10,7 @@ import numpy as np
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.model.net_target import Target
 from posterity.predict import stream
-from posterity.predict.windows import source_of
+from posterity.predict.source import source_of
 
 PILOT = 200  # draws that are looked at
 FEWEST, MOST = 200, 1_000  # of a density

@@ -16,7 +16,7 @@ from posterity.model.net_target import Target
 from posterity.predict import quantiles, refusal, stream
 from posterity.predict.quantiles import Of
 from posterity.predict.refusal import Rule
-from posterity.predict.windows import Source, source_of
+from posterity.predict.source import Source, source_of
 
 SMALLEST_PROBABILITY = 1e-30  # that a mean over draws in float32 holds with all its digits
 

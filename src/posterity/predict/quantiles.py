@@ -8,7 +8,7 @@ import numpy as np
 
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.predict import stream
-from posterity.predict.windows import Source
+from posterity.predict.source import Source
 
 Of = Literal["y", "mean"]
 

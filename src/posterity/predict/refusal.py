@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from posterity.predict import stream
-from posterity.predict.windows import Source
+from posterity.predict.source import Source
 
 Rule = Literal["probability", "median", "entropy", "mutual_information"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from posterity.inputs import on_device, padded, row_count, take
 from posterity.model.net_target import Batch, Target
 from posterity.predict.bar import Bar
-from posterity.predict.windows import Source, block_of, shorter, windows
+from posterity.predict.source import Source, block_of, shorter, windows
 
 ROWS = 2_048  # rows per compiled call; more are done call by call
 
