@@ -115,6 +115,56 @@ def test_submodules_do_not_hide_public_functions() -> None:
     assert all(callable(f) for f in (po.fit, po.report, po.prior_predictive, po.elbo, po.load))
 
 
+HOPS = """
+import sys
+import numpy as np, posterity as po
+x = np.linspace(-1, 1, 30)[:, None]
+model = po.Model(po.nets.MLP(1, [3], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
+fit, method, entered = po.fit, po.MAP(steps=5), set()
+
+def look(frame, event, argument):
+    if event == "call" and frame.f_code.co_name != "<module>":
+        entered.add(frame.f_code.co_filename)
+
+sys.setprofile(look)
+fit(model, (x, x[:, 0]), method, progress=False)
+sys.setprofile(None)
+print("\\n".join(entered))
+"""
+
+
+def test_a_fit_enters_few_files() -> None:
+    """From `fit` to a `Posterior`, of run/, model/, data/ and methods/."""
+    done = python(HOPS)
+    assert done.returncode == 0, done.stderr
+    folders = [str(SOURCE / name) for name in ("run", "model", "data", "methods")]
+    entered = [name for name in done.stdout.split() if name.startswith(tuple(folders))]
+    assert 5 < len(entered) <= 14, sorted(entered)
+
+
+def test_no_file_imports_the_package_itself() -> None:
+    own = re.compile(r"^\s*import posterity\b|^\s*from posterity import __", re.MULTILINE)
+    for path in SOURCE.rglob("*.py"):
+        code = "\n".join(line for line in path.read_text().splitlines() if ">>>" not in line)
+        assert not own.search(code), path
+
+
+def test_priors_draws_and_targets_are_asked_and_not_told_apart() -> None:
+    """`isinstance` on the nouns stands where they are defined, and where files dispatch."""
+    nouns = "Prior|Draws|Target|Likelihood|Density|Mixture|Gaussian|FullRank|LowRank|Remembered"
+    told = re.compile(rf"isinstance\([^()]*\b\w*({nouns})\b")
+    allowed = {"storage", "priors", "distributions", "likelihoods"}
+    # `Model` and `fit` check what users give them.
+    found = [
+        f"{path.relative_to(SOURCE)}: {line.strip()}"
+        for path in SOURCE.rglob("*.py")
+        if path.relative_to(SOURCE).parts[0] not in allowed and path.name != "model.py"
+        for line in path.read_text().splitlines()
+        if told.search(line)
+    ]
+    assert found == []
+
+
 def test_no_pickle_and_no_eval() -> None:
     banned = re.compile(
         r"^\s*(import|from)\s+(pickle|cloudpickle|dill|joblib|marshal|shelve)\b"
