@@ -55,7 +55,7 @@ def test_fewer_draws_are_averaged_over_those_draws_only(name, draws):
 def test_a_gaussian_prediction_is_the_average_over_its_own_sample():
     q = posterior_of(linear(po.likelihoods.Normal(0.5)), gaussian_of([0.7], [0.4]))
     for draws in (3, 5_003):
-        w = np.asarray(q.sample(5, draws))[0, :, 0].astype(float)
+        w = np.asarray(q.sample(draws, seed=5))[0, :, 0].astype(float)
         pred = q.predict(X, draws=draws, seed=5)
         np.testing.assert_allclose(pred.mean, w.mean() * X[:, 0], rtol=1e-4)
         np.testing.assert_allclose(pred.epistemic, w.var() * X[:, 0] ** 2, rtol=1e-4)
