@@ -10,7 +10,6 @@ import numpy as np
 
 from posterity.layout import Parameter
 from posterity.methods.method import AbstractMethod
-from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
 from posterity.posterior import AbstractPosterior
 
@@ -61,7 +60,7 @@ def blame(target: AbstractTarget, theta: jax.Array, whole: Any) -> str:
 def prior_blame(target: AbstractTarget, theta: jax.Array) -> list[str]:
     """The parameters whose own log prior is not finite, as far as their priors are apart."""
     found: list[str] = []
-    for block in target.blocks if isinstance(target, Target) else ():
+    for block in target.prior_blocks:
         if np.isfinite(float(block.log_prior(theta))):
             continue
         inside = np.zeros(target.size, bool)

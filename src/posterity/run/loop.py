@@ -168,11 +168,7 @@ def compiled_for(method: AbstractMethod, target: AbstractTarget) -> Any:
     and convolutions cost is not known so. This saves 19 % of the wave's cold first fit
     (`python benchmarks/cold.py`).
     """
-    if not isinstance(target, Target) or target.convolves:
-        return thorough
-    rows = method.batch_size or int(target.rows)
-    rows += sum(part.prior.inputs_count for part in target.recollections)
-    each = rows * target.size * method.evaluations + STEP
+    each = target.multiplications(method.batch_size) * method.evaluations + STEP
     return brief if method.total_steps * each < LITTLE else thorough
 
 
