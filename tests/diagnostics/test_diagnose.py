@@ -186,7 +186,7 @@ def test_inputs_of_ones_own_are_looked_at(nuts: po.Posterior) -> None:
 
 def test_inputs_that_do_not_fit_are_refused(nuts: po.Posterior) -> None:
     with pytest.raises(ValueError, match="x: give the inputs"):
-        nuts.diagnose()
+        nuts.diagnose(None)
     with pytest.raises(ValueError, match="x: its rows have shape"):
         nuts.diagnose(np.zeros((3, 2)))
 

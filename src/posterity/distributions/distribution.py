@@ -55,6 +55,10 @@ class AbstractDistribution(eqx.Module):
         """Draws number 0 … `draws` − 1 as one chain: (1, draws, D)."""
         return _drawn(self, key, draws)
 
+    def example(self) -> jax.Array:
+        """One θ (D,), as far as possible not by random numbers, which a new JAX may make anew."""
+        return self.draw(jax.random.key(0), jnp.zeros((), jnp.int32))
+
     def spread(self, numbers: int) -> np.ndarray:
         """Draws (chain, draw, D) that stand for all: of stored ones evenly spaced ones.
 
@@ -117,6 +121,10 @@ class AbstractDensity(AbstractDistribution):
     def stored(self) -> int | None:
         """None: draws are made on demand."""
         return None
+
+    def example(self) -> jax.Array:
+        """What no noise becomes."""
+        return self.push(jnp.zeros(self.noise_size, float_dtype()))
 
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """Noise of the key folded with `index`, pushed."""

@@ -78,6 +78,10 @@ class Draws(AbstractDistribution):
         for numbers in in_blocks(self.stored, self.size * np.dtype(float_dtype()).itemsize):
             yield self.rows(numbers)
 
+    def example(self) -> jax.Array:
+        """The first draw of the first chain."""
+        return jnp.asarray(self.rows(np.zeros(1, np.int64))[0])
+
     def spread(self, numbers: int) -> np.ndarray:
         """Every k-th draw of each chain (chain, draw, D)."""
         chains, count, size = self.shape

@@ -302,3 +302,14 @@ def _possible(prior: dist.Distribution) -> jax.Array:
 
 def _by_row(each: jax.Array) -> jax.Array:
     return each.reshape(each.shape[0], -1).sum(-1) if each.ndim > 1 else each
+
+
+def as_likelihood(given: Any) -> AbstractLikelihood:
+    """`given`, which must be a likelihood.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(given, AbstractLikelihood):
+        raise TypeError(f"likelihood: expected one of po.likelihoods, got {type(given).__name__}.")
+    return given

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.inputs import InputSpec
-from posterity.likelihoods.likelihood import AbstractLikelihood
+from posterity.likelihoods.likelihood import AbstractLikelihood, as_likelihood
 from posterity.model.indexing import ROWS, trace
 from posterity.model.program import ProgramModel
 from posterity.nets.adapters import as_net
@@ -50,14 +50,15 @@ class Model(eqx.Module):
     likelihood: AbstractLikelihood
 
     def __init__(self, net: Any, prior: Any, likelihood: AbstractLikelihood) -> None:
-        if not isinstance(likelihood, AbstractLikelihood):
-            raise TypeError(
-                f"likelihood: expected one of po.likelihoods, got {type(likelihood).__name__}."
-            )
+        self.likelihood = as_likelihood(likelihood)
         self.net = as_net(net)
         self.prior = as_prior(prior)
-        self.likelihood = likelihood
         self.prior.latents(self.parameters())
+
+    @property
+    def predicts(self) -> bool:
+        """True: it has rows of x, at which it can be asked for predictions."""
+        return True
 
     @staticmethod
     def from_numpyro(program: Callable[..., Any]) -> ProgramModel:

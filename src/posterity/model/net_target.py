@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -198,6 +199,18 @@ class Target(AbstractTarget):
     def predicts(self) -> bool:
         """True."""
         return True
+
+    @property
+    def prior_blocks(self) -> tuple[Any, ...]:
+        """`blocks`."""
+        return self.blocks
+
+    def multiplications(self, rows: int | None) -> float:
+        """Rows × D, with the inputs that the prior remembers; of a net without convolutions."""
+        if self.convolves:
+            return math.inf
+        remembered = sum(part.prior.inputs_count for part in self.recollections)
+        return ((rows or int(self.rows)) + remembered) * self.size
 
     @property
     def net_leaves(self) -> int:

@@ -35,3 +35,8 @@ class ProgramModel(eqx.Module):
                 "found again; wrap it in a function."
             ) from error
         self.program = program
+
+    @property
+    def predicts(self) -> bool:
+        """False: it has no rows of x."""
+        return False

@@ -5,6 +5,7 @@ its kind, asks a target and so cannot get either wrong. `docs/log-densities.md` 
 """
 
 # No `from __future__ import annotations`: Equinox reads `AbstractVar` at run time.
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -76,6 +77,15 @@ class AbstractTarget(eqx.Module):
     def predicts(self) -> bool:
         """Whether it has rows of x, at which it can be asked for predictions."""
         return False
+
+    @property
+    def prior_blocks(self) -> tuple[Any, ...]:
+        """The runs of θ that have a prior density of their own; none where it knows of none."""
+        return ()
+
+    def multiplications(self, rows: int | None) -> float:
+        """How many the log joint takes at so many rows, or all of them; infinite if not known."""
+        return math.inf
 
     @property
     def net_leaves(self) -> int:

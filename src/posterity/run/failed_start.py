@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 
 from posterity.layout import Parameter
 from posterity.methods.method import AbstractMethod
-from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
 from posterity.posterior import AbstractPosterior
 
@@ -61,7 +60,7 @@ def blame(target: AbstractTarget, theta: jax.Array, whole: Any) -> str:
 def prior_blame(target: AbstractTarget, theta: jax.Array) -> list[str]:
     """The parameters whose own log prior is not finite, as far as their priors are apart."""
     found: list[str] = []
-    for block in cast(Target, target).blocks if target.predicts else ():
+    for block in target.prior_blocks:
         if np.isfinite(float(block.log_prior(theta))):
             continue
         inside = np.zeros(target.size, bool)

@@ -201,9 +201,9 @@ def as_start(member: AnyPosterior) -> np.ndarray:
     return np.asarray(member.distribution.centre())
 
 
-def _prepare(model: Model | ProgramModel, data: Any, method: AbstractMethod) -> tuple[Any, Any]:
+def _prepare(model: Any, data: Any, method: AbstractMethod) -> tuple[Any, Any]:
     """The target, and the data as what hands out its batches."""
-    if isinstance(model, ProgramModel):
+    if not model.predicts:
         _refuse_net_settings(method)
         arguments = as_arguments(data)
         weights = method.kl_weight, method.temperature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -168,12 +168,7 @@ def compiled_for(method: AbstractMethod, target: AbstractTarget) -> Any:
     and convolutions cost is not known so. This saves 19 % of the wave's cold first fit
     (`python benchmarks/cold.py`).
     """
-    net = cast(Target, target)
-    if not target.predicts or net.convolves:
-        return thorough
-    rows = method.batch_size or int(target.rows)
-    rows += sum(part.prior.inputs_count for part in net.recollections)
-    each = rows * target.size * method.evaluations + STEP
+    each = target.multiplications(method.batch_size) * method.evaluations + STEP
     return brief if method.total_steps * each < LITTLE else thorough
 
 

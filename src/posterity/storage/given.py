@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.distributions.distribution import AbstractDensity, AbstractDistribution
-from posterity.distributions.draws import Draws
+from posterity.distributions.distribution import AbstractDistribution
 from posterity.dtypes import float_dtype
 from posterity.model.arguments import as_arguments
 from posterity.model.model import Model
@@ -78,7 +77,7 @@ def supplied(
             if given.by == "model":
                 raise ValueError(_remedy(given.why, program))
         return {}
-    if isinstance(model, ProgramModel) != program:
+    if model.predicts == program:
         kinds = ("a net's", "a NumPyro program's")
         raise ValueError(
             f"it holds {kinds[program]} posterior, but the model given is {kinds[not program]}."
@@ -94,9 +93,9 @@ def supplied(
     return found
 
 
-def _own_parts(model: Model | ProgramModel, learned: Mapping[str, float]) -> dict[str, Any]:
+def _own_parts(model: Any, learned: Mapping[str, float]) -> dict[str, Any]:
     """The parts of a model, with numbers to be learned at the values found."""
-    if isinstance(model, ProgramModel):
+    if not model.predicts:
         return {"program": model.program}
     prior, likelihood = model.prior, model.likelihood
     slots = [*prior.slots(), *likelihood.slots()]
@@ -180,7 +179,7 @@ def answers(
     target: Any, distribution: AbstractDistribution, x: Any, names: set[str]
 ) -> dict[str, Any]:
     """What parts of a model answer at one draw: outputs, log prior, mean and variance of y."""
-    theta = jnp.asarray(_one_draw(distribution), float_dtype())
+    theta = jnp.asarray(distribution.example(), float_dtype())
     inputs = None if x is None else jax.tree.map(_on_device, x)
     asked = {
         "net": lambda: target.outputs(theta, inputs)[0],
@@ -195,15 +194,6 @@ def answers(
         except (TypeError, ValueError, NotImplementedError, AttributeError):
             continue  # a part of the user's that cannot answer: a probe must not spoil a save
     return found
-
-
-def _one_draw(distribution: AbstractDistribution) -> Any:
-    """θ that does not depend on how this version of JAX makes random numbers."""
-    if isinstance(distribution, AbstractDensity):
-        return distribution.push(jnp.zeros(distribution.noise_size, float_dtype()))
-    if isinstance(distribution, Draws):
-        return distribution.rows(np.zeros(1, np.int64))[0]
-    return distribution.draw(jax.random.key(0), jnp.zeros((), jnp.int32))
 
 
 def _rows(target: Any) -> Any:
