@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from scipy import optimize, stats
 
@@ -102,3 +105,50 @@ def test_probabilities_out_of_range_are_refused(q):
 def test_labels_have_no_quantiles():
     with pytest.raises(ValueError, match='use of="mean"'):
         CASES["bernoulli"][0].predict(X).quantile(0.5, of="y")
+
+
+class OfDistribution(po.likelihoods.AbstractLikelihood):
+    """A user's likelihood: a NumPyro distribution of the net's one output."""
+
+    build: object = eqx.field(static=True)
+    kind = "regression"
+    outputs_per_target = 1
+
+    def distribution(self, outputs, unknowns):
+        return self.build(outputs[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("build", "oracle"),
+    [
+        (
+            lambda f: dist.Gamma(0.5, jnp.exp(-f)),
+            lambda f: stats.gamma(0.5, scale=np.exp(f)),
+        ),
+        (
+            lambda f: dist.LogNormal(f, 1.5),
+            lambda f: stats.lognorm(1.5, scale=np.exp(f)),
+        ),
+        (
+            lambda f: dist.Beta(0.5 + 0 * f, jnp.exp(f)),
+            lambda f: stats.beta(0.5, np.exp(f)),
+        ),
+        (
+            lambda f: dist.HalfCauchy(jnp.exp(f)),
+            lambda f: stats.halfcauchy(scale=np.exp(f)),
+        ),
+    ],
+    ids=["gamma", "log-normal", "beta", "half-cauchy"],
+)
+def test_quantiles_lie_inside_the_support_and_are_exact(build, oracle):
+    w = np.array([-0.4, 0.7])
+    posterior = posterior_of(linear(OfDistribution(build)), draws_of(w[:, None]))
+    pred = posterior.predict(np.array([[0.5], [1.0]]))
+    for row, value in enumerate((0.5, 1.0)):
+        parts = [oracle(f) for f in w * value]
+        for q, found in zip(LEVELS, pred.quantile(LEVELS)[:, row]):
+            got = np.mean([part.cdf(float(found)) for part in parts])
+            assert abs(got - q) < 1e-5
+    lower, upper = pred.interval(0.9)
+    assert (lower > 0).all()
+    assert (upper > lower).all()

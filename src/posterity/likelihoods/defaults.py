@@ -85,7 +85,8 @@ def mean_and_var(points: Points) -> tuple[jax.Array, jax.Array]:
 def entropy(given: dist.Distribution, points: Points) -> jax.Array:
     """−E log p(y), from `nodes`: (*batch,)."""
     y, weights = points
-    each = jnp.where(weights > 0, given.log_prob(y), 0)
+    each = given.log_prob(y)
+    each = jnp.where((weights > 0) & jnp.isfinite(each), each, 0)  # an end of the support
     return -jnp.sum(weights * each, axis=0)
 
 
@@ -111,7 +112,8 @@ def curvature(
             return distribution(flat.reshape(row.shape)[None]).log_prob(y)
 
         scores = jax.jacfwd(log_prob)(row.ravel())
-        scores = jnp.where(weights[..., None] > 0, scores, 0).reshape(-1, row.size)
+        usable = (weights[..., None] > 0) & jnp.isfinite(scores)
+        scores = jnp.where(usable, scores, 0).reshape(-1, row.size)
         return (scores * weights.reshape(-1, 1)).T @ scores
 
     return jax.lax.map(of_row, outputs, batch_size=64)
@@ -133,7 +135,8 @@ def cdf(given: dist.Distribution, y: jax.Array) -> jax.Array:
     if found is None:
         found = numeric(given, inside)
     else:
-        found = lazily(jnp.isnan(found) & ~jnp.isnan(asked), found, lambda: numeric(given, inside))
+        unknown = jnp.isnan(found) & ~jnp.isnan(asked)
+        found = lazily(unknown, found, numeric, given, inside)
     found = jnp.where(y < low, 0.0, jnp.where(y >= high, 1.0, found))
     found = jnp.where(y == -jnp.inf, 0.0, jnp.where(y == jnp.inf, 1.0, found))
     return jnp.clip(jnp.nan_to_num(found), 0.0, 1.0)
@@ -146,15 +149,22 @@ def cdf_of_labels(given: dist.Distribution, y: jax.Array, classes: int, dtype: A
     return jnp.clip(jnp.sum(jnp.where(upto, mass, 0), axis=-1), 0.0, 1.0)
 
 
-def lazily(needed: jax.Array, values: jax.Array, better: Callable[[], jax.Array]) -> jax.Array:
-    """`better()` where `needed`, else `values`; computed only if it is needed anywhere.
+def lazily(
+    needed: jax.Array,
+    values: jax.Array,
+    better: Callable[[dist.Distribution, jax.Array], jax.Array],
+    given: dist.Distribution,
+    y: jax.Array,
+) -> jax.Array:
+    """`better(given, y)` where `needed`, else `values`; computed only if it is needed anywhere.
 
     A loop of no or one round, which stays one under `vmap`, where a `cond` computes both branches.
     """
 
     def body(at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        left, found = at
-        return jnp.zeros_like(left), jnp.where(left, better().astype(found.dtype), found)
+        # Tied to what changes in the loop: XLA would compute the rest before it, needed or not.
+        left, *tied = jax.lax.optimization_barrier((at[0], given, y))
+        return jnp.zeros_like(left), jnp.where(left, better(*tied).astype(at[1].dtype), at[1])
 
     return jax.lax.while_loop(lambda at: jnp.any(at[0]), body, (needed, values))[1]
 
@@ -196,7 +206,7 @@ def _cdf_of_counts(given: dist.Distribution, y: jax.Array) -> jax.Array:
     summed = jnp.broadcast_to(summed, (*y.shape, HEAD))
     found = jnp.where(whole < 0, 0.0, jnp.take_along_axis(summed, at, -1)[..., 0])
 
-    def with_tail() -> jax.Array:
+    def with_tail(given: dist.Distribution, whole: jax.Array) -> jax.Array:
         def slope(k: jax.Array) -> jax.Array:
             return _finite_exp(given.log_prob(k + 1)) - _finite_exp(given.log_prob(k))
 
@@ -204,7 +214,7 @@ def _cdf_of_counts(given: dist.Distribution, y: jax.Array) -> jax.Array:
         correction = (slope(whole) - slope(start)) / 24
         return summed[..., -1] + _tail(given).mass(whole + 0.5) - correction
 
-    return jnp.clip(lazily(whole >= HEAD, found, with_tail), 0.0, 1.0)
+    return jnp.clip(lazily(whole >= HEAD, found, with_tail, given, whole), 0.0, 1.0)
 
 
 # -- panels ---------------------------------------------------------------------------------------
