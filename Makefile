@@ -30,7 +30,7 @@ test-default-xla: $(STAMP)  ## the same with XLA's optimisation everywhere, as u
 	POSTERITY_TEST_XLA=default $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" $(ALL)
 
 test-slow: $(STAMP)  ## whole jobs and statistical suites: some minutes
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow tests
+	POSTERITY_TEST_XLA=default $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow tests
 
 test-faults: $(STAMP)  ## do the tests notice a fault? one edit of the source at a time: some 20 minutes
 	$(BIN)/python tests/faults/run.py --jobs $(WORKERS)
