@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from posterity.diagnostics import convergence as figures
 from posterity.diagnostics.convergence import Mixing
 from posterity.diagnostics.monitored import Quantities
-
-if TYPE_CHECKING:
-    from posterity.diagnostics.diagnose import Sampler
 
 # An r-hat counts from here on (Vehtari et al. 2021), if noise does not explain it:
 MILD = 1.01
@@ -25,6 +23,30 @@ PER_CHAIN = 100  # effective draws per chain, below which the figures themselves
 STEADY = 50  # effective draws that a chain must hold before it is said to be steady
 LEAST_BFMI = 0.3
 ACCEPTANCE_MISS = 0.15  # below the acceptance that a step size was tuned for
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """What a sampler reported about its kept steps; None where it reports no such thing.
+
+    Attributes:
+        steps: kept steps of all chains.
+        divergences, depth_hits: how many diverged, and reached the longest path.
+        acceptance, leapfrogs: means over steps.
+        bfmi: E-BFMI of every chain.
+    """
+
+    steps: int
+    divergences: int | None = None
+    depth_hits: int | None = None
+    acceptance: float | None = None
+    leapfrogs: float | None = None
+    bfmi: tuple[float, ...] | None = None
+
+    @property
+    def divergent_share(self) -> float | None:
+        """The share of kept steps that diverged."""
+        return None if self.divergences is None else self.divergences / max(self.steps, 1)
 
 
 def on_mixing(what: str, watched: Quantities, mixing: Mixing) -> list[str]:

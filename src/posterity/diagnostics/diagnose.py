@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from posterity.diagnostics import advice
+from posterity.diagnostics.advice import Sampler
 from posterity.diagnostics.convergence import Mixing, bfmi, mcse_mean, mixing
 from posterity.diagnostics.monitored import Quantities, watch
 from posterity.distributions.draws import Draws
@@ -59,30 +60,6 @@ class Named:
     rhat: float
     ess_bulk: float
     ess_tail: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Sampler:
-    """What a sampler reported about its kept steps; None where it reports no such thing.
-
-    Attributes:
-        steps: kept steps of all chains.
-        divergences, depth_hits: how many diverged, and reached the longest path.
-        acceptance, leapfrogs: means over steps.
-        bfmi: E-BFMI of every chain.
-    """
-
-    steps: int
-    divergences: int | None = None
-    depth_hits: int | None = None
-    acceptance: float | None = None
-    leapfrogs: float | None = None
-    bfmi: tuple[float, ...] | None = None
-
-    @property
-    def divergent_share(self) -> float | None:
-        """The share of kept steps that diverged."""
-        return None if self.divergences is None else self.divergences / max(self.steps, 1)
 
 
 @dataclasses.dataclass(frozen=True)
