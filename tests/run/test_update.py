@@ -345,5 +345,5 @@ def test_a_program_is_refused() -> None:
     posterior = po.fit(
         po.Model.from_numpyro(program), (np.ones(3),), po.ADVI(steps=20), progress=False
     )
-    with pytest.raises(TypeError, match="NumPyro program"):
+    with pytest.raises(AttributeError, match="NumPyro program"):
         posterior.update((np.ones(3),))
