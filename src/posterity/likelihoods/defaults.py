@@ -146,7 +146,8 @@ def cdf_of_labels(given: dist.Distribution, y: jax.Array, classes: int, dtype: A
     """P(Y ≤ y) of ordered labels, by adding up."""
     mass = jnp.exp(label_log_probs(given, classes, dtype))
     upto = jnp.arange(classes) <= jnp.floor(y)[..., None]
-    return jnp.clip(jnp.sum(jnp.where(upto, mass, 0), axis=-1), 0.0, 1.0)
+    summed = jnp.clip(jnp.sum(jnp.where(upto, mass, 0), axis=-1), 0.0, 1.0)
+    return jnp.where(y >= classes - 1, 1.0, summed)
 
 
 def lazily(
