@@ -9,12 +9,12 @@ import pytest
 
 from oracles import conjugate
 from posterity.curvature import SIZES
+from posterity.curvature import row_gradients as chunks
 from posterity.curvature.fisher import AbstractFisher
 from posterity.curvature.low_rank import RANK, Leading
 from posterity.curvature.row_gradients import row_gradients
 from posterity.data.batches import as_batches
 from posterity.model.net_target import Batch, Target
-from posterity.plots.scatter import rows as chunks
 
 ORACLE = conjugate(rows=60)
 BATCH = as_batches(ORACLE.data, ORACLE.model.likelihood, None).full
