@@ -46,7 +46,7 @@ def test_nuts_agrees_with_quadrature(sampled):
     log_p = stats.nbinom.logpmf(Y, size, size / (size + mean)).sum(-1)
     log_p += stats.norm.logpdf(w) + stats.norm.logpdf(free)
     share = np.exp(log_p - special.logsumexp(log_p))
-    theta = np.asarray(sampled.sample(0, 2_000)).reshape(-1, 2).astype(float)
+    theta = np.asarray(sampled.sample()).reshape(-1, 2).astype(float)
     for grid, draws in zip((w, free), theta.T):
         exact = np.sum(share * grid)
         sd = np.sqrt(np.sum(share * (grid - exact) ** 2))

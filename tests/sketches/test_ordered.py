@@ -57,7 +57,7 @@ def test_nuts_agrees_with_quadrature(sampled):
     w, first, free = (part[..., 0] for part in (w, first, free))
     log_p += stats.norm.logpdf(w) + stats.norm.logpdf(first, 0, 2) + stats.norm.logpdf(free, 0, 2)
     share = np.exp(log_p - special.logsumexp(log_p))
-    theta = np.asarray(sampled.sample(0, 2_000)).reshape(-1, 3).astype(float)
+    theta = np.asarray(sampled.sample()).reshape(-1, 3).astype(float)
     for grid, draws in zip((w, first, free), theta.T):
         exact = np.sum(share * grid)
         sd = np.sqrt(np.sum(share * (grid - exact) ** 2))
