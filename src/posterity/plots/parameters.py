@@ -125,7 +125,8 @@ class _Shown(NamedTuple):
     def of(cls, posterior: Posterior, path: str, most: int) -> _Shown:
         """The first `most` elements of a parameter."""
         n = int(np.clip(MOST_NUMBERS // posterior.target.size, 50, 4_000))
-        drawn = posterior.weights(path, draws=n)
+        stored = posterior.distribution.stored is not None  # then all draws, by chain
+        drawn = posterior.weights(path, draws=None if stored else n)
         shape = drawn.shape[2:]
         size = int(np.prod(shape))
         flat = drawn.reshape(*drawn.shape[:2], size)[..., : max(1, most)]
