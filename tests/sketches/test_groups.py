@@ -79,7 +79,7 @@ def test_nuts_meets_numpyros_program(reference: dict[str, Any]) -> None:
 def test_advi_finds_the_slopes(varied: po.Posterior, reference: dict[str, Any]) -> None:
     found, known = varied.predict(PROBE).mean, reference["slope"][0].mean(0)
     np.testing.assert_allclose(found, known, atol=0.1)
-    assert varied.settings["estimators"] == {"layers.0.weight": "shared"}
+    assert varied.facts["estimators"] == {"layers.0.weight": "shared"}
 
 
 def test_a_row_is_as_by_a_loop_over_rows() -> None:
@@ -120,7 +120,7 @@ def test_a_new_group_is_drawn_around_the_shared_weights(varied: po.Posterior) ->
     np.testing.assert_array_equal(slopes[:, 0], slopes[:, 1])
     np.testing.assert_allclose(2 * slopes[:, 0], slopes[:, 2], rtol=1e-5)
     names = ("prior.spread", "prior.shared.layers.0.weight")
-    latents = varied.named(names, 4_000, 0)
+    latents = varied.named(names, draws=4_000)
     spread, shared = (latents[name].reshape(-1) for name in names)
     variance = shared.var() + (spread**2).mean()
     assert abs(slopes[:, 0].var() / variance - 1) < 0.3

@@ -71,11 +71,11 @@ def test_advi_bounds_the_evidence(varied: po.Posterior) -> None:
     mean, sd, log_evidence = exact()
     elbo = po.elbo(varied, (X, Y), draws=4_000)
     assert log_evidence - 1.5 < elbo.value < log_evidence + z_limit() * elbo.error
-    assert abs(varied.weights(WEIGHT, n=4_000).mean() - mean) < sd
+    assert abs(varied.weights(WEIGHT, draws=4_000).mean() - mean) < sd
 
 
 def test_flipout_stays_flipout(varied: po.Posterior) -> None:
-    assert varied.settings["estimators"] == {WEIGHT: "flipout"}
+    assert varied.facts["estimators"] == {WEIGHT: "flipout"}
 
 
 def test_sgld_comes_near() -> None:
@@ -94,7 +94,7 @@ def test_what_is_found_is_named(varied: po.Posterior) -> None:
     assert varied.target.derived == (WEIGHT, "prior.active")
     assert varied.target.named == ("prior.tau", "prior.active")
     names = (WEIGHT, "prior.tau", f"prior.local.{WEIGHT}", f"prior.z.{WEIGHT}")
-    weight, tau, local, z = map(varied.named(names, 9, 0).get, names)
+    weight, tau, local, z = map(varied.named(names, draws=9).get, names)
     np.testing.assert_allclose(weight, tau[..., None, None] * local * z, rtol=1e-5)
     pred = varied.predict(X, draws=200)
     np.testing.assert_allclose(pred.total, pred.aleatoric + pred.epistemic, rtol=1e-4)

@@ -63,7 +63,7 @@ def test_advi_bounds_the_evidence(varied: po.Posterior) -> None:
     elbo = po.elbo(varied, (X, Y), draws=4_000)
     assert log_evidence - 0.5 < elbo.value < log_evidence + z_limit() * elbo.error
     np.testing.assert_allclose(varied.weights(WEIGHT).mean((0, 1)).ravel(), mean, atol=0.1)
-    assert varied.settings["estimators"] == {WEIGHT: "local"}
+    assert varied.facts["estimators"] == {WEIGHT: "local"}
 
 
 def test_the_kl_given_the_spread_is_closed() -> None:

@@ -90,7 +90,7 @@ def test_every_prediction_is_that_of_the_enumerated_mixture():
 )
 def test_other_methods_take_it(method):
     pred = fit(method).predict(X)
-    assert np.isfinite(po.metrics.nll(pred, Y))
+    assert np.isfinite(po.metrics.nll(Y, pred))
 
 
 def test_advi_is_near_nuts_and_says_its_estimator(sampled, approximated):

@@ -51,7 +51,7 @@ def test_nuts_finds_what_quadrature_finds(drawn: po.Posterior) -> None:
     assert worst is not None
     assert worst.rhat < 1.05
     error = sd / np.sqrt(worst.ess_bulk)
-    assert (np.abs(found.probs - mean) < z_limit(3) * error).all()
+    assert (np.abs(found.mean - mean) < z_limit(3) * error).all()
     np.testing.assert_allclose(np.sqrt(found.epistemic), sd, rtol=0.15)
 
 
@@ -77,7 +77,7 @@ def test_tokens_stay_integers_and_floats_of_them_become_integers(drawn: po.Poste
 )
 def test_other_methods_predict_alike(method: Any, apart: float) -> None:
     posterior = fit(method)
-    assert np.abs(posterior.predict(NEW).probs - by_quadrature(X, Y)[0]).max() < apart
+    assert np.abs(posterior.predict(NEW).mean - by_quadrature(X, Y)[0]).max() < apart
     if getattr(method, "estimator", "shared") == "flipout":
         found = posterior.facts["estimators"]
         assert found == {"embedding": "shared", "weight": "flipout"}
@@ -85,14 +85,14 @@ def test_other_methods_predict_alike(method: Any, apart: float) -> None:
 
 def test_everything_is_predicted(drawn: po.Posterior) -> None:
     found = drawn.predict(NEW)
-    names = ("mean", "sd", "total", "probs", "label", "entropy", "mutual_information")
+    names = ("mean", "sd", "total", "label", "entropy", "mutual_information")
     assert all(getattr(found, name).shape == (3,) for name in names)
     assert found.abstain(below=0.6).shape == found.abstain(below=0.6, by="median").shape == (3,)
     lower, upper = found.interval(0.8)
-    assert (lower <= found.probs).all()
-    assert (found.probs <= upper).all()
-    assert found.raw(of="y").shape == found.raw().shape == (2_000, 3)
-    np.testing.assert_allclose(found.log_prob([1, 1, 1]), np.log(found.probs), rtol=1e-4)
+    assert (lower <= found.mean).all()
+    assert (found.mean <= upper).all()
+    assert found.raw(of="y").shape == found.raw().shape == (found.draws, 3)
+    np.testing.assert_allclose(found.log_prob([1, 1, 1]), np.log(found.mean), rtol=1e-4)
     np.testing.assert_array_equal(found.take([2]).quantile(0.5), found.quantile(0.5)[2:])
     assert po.prior_predictive(MODEL, NEW, draws=5).shape == (5, 3)
 

@@ -74,7 +74,7 @@ def test_everything_is_predicted(drawn: po.Posterior) -> None:
     lower, upper = found.interval(0.9)
     assert (lower < found.mean).all()
     assert (found.mean < upper).all()
-    assert found.raw(of="y").shape == found.raw().shape == (2_000, 5)
+    assert found.raw(of="y").shape == found.raw().shape == (found.draws, 5)
     assert found.log_prob(np.zeros(5)).shape == (5,)
     np.testing.assert_array_equal(found.take([2, 4]).quantile(0.5), found.quantile(0.5)[[2, 4]])
     assert po.prior_predictive(MODEL, NEW, draws=7).shape == (7, 5)

@@ -405,8 +405,8 @@ def by_path(rules: Mapping[str, Any]) -> Prior:
         rules: pattern → NumPyro distribution, or prior. The first pattern that matches a parameter
             counts, so the more specific come first.
 
-    >>> import numpyro.distributions as dist
-    >>> prior = by_path({"*.bias": dist.Normal(0.0, 10.0), "*": Normal(0, 1)})
+    >>> import numpyro.distributions as dist, posterity as po
+    >>> prior = by_path({"*.bias": dist.Normal(0.0, 10.0), "*": po.priors.Normal(0, 1)})
     >>> sorted(prior.latents({"a.bias": (3,), "a.weight": (3, 2)}))
     ['a.bias', 'a.weight']
     """

@@ -81,7 +81,7 @@ def test_the_average_is_of_the_last_fifth() -> None:
 def test_of_a_pair_of_draws_the_gradient_of_the_mean_is_exact(antithetic: bool) -> None:
     """The log likelihood is quadratic: what ε adds to the gradient of the mean, −ε takes away."""
     method = po.ADVI(
-        steps=1, draws=2, antithetic=antithetic, init_sd=0.3, optimizer=optax.sgd(1e-3)
+        steps=1, draws=2, antithetic=antithetic, init_scale=0.3, optimizer=optax.sgd(1e-3)
     )
     means = [steps(method, [jax.random.key(seed)])[0].phi.q[0] for seed in (0, 1)]
     assert np.allclose(*means, atol=1e-6) == antithetic

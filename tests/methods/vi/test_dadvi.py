@@ -185,7 +185,7 @@ def test_a_slow_run_is_told() -> None:
 def test_draws_are_added_with_the_parameters_as_far_as_the_rows_allow() -> None:
     for rows, wide, draws in ((40, 3, 30), (40, 60, 120), (100_000, 60, 30), (20_000, 60, 52)):
         model = conjugate(rows=2, columns=wide).model
-        assert DADVI()._count(Target.build(model, (wide,), (), rows)) == draws
+        assert DADVI()._count(rows, Target.build(model, (wide,), (), rows).size) == draws
 
 
 def test_a_model_too_large_for_its_draws_is_refused() -> None:
@@ -209,7 +209,7 @@ def test_linear_response_is_refused_for_a_large_model() -> None:
         ({"draws": 31}, "draws come in pairs"),
         ({"draws": 0}, "draws must be a whole number from 1"),
         ({"tolerance": 0.0}, "tolerance must be positive"),
-        ({"init_scale": -1.0}, "init_sd must be positive"),
+        ({"init_scale": -1.0}, "init_scale must be positive"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
