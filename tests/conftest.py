@@ -11,7 +11,7 @@ from pathlib import Path
 # Most tests run too few steps to pay for XLA's optimisation, which is half of their time. It must
 # be switched off before JAX starts; `make test-default-xla` leaves it on.
 if os.environ.get("POSTERITY_TEST_XLA") != "default":
-    fast = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    fast = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {fast}"
 
 import jax

@@ -46,7 +46,7 @@ def by_quadrature(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def test_nuts_finds_what_quadrature_finds(drawn: po.Posterior) -> None:
     mean, sd = by_quadrature(X, Y)
-    found = drawn.predict(NEW)
+    found = drawn.predict(NEW, draws=2_000)
     worst = drawn.diagnose(NEW).predictions
     assert worst is not None
     assert worst.rhat < 1.05
