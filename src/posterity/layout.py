@@ -116,7 +116,7 @@ class Words(NamedTuple):
 
 
 class GivenBlock(eqx.Module):
-    """One latent whose prior depends on the prior's own unknowns; as `Block`, which see.
+    """One latent whose prior depends on the prior's own unknowns; `Block` tells of its fields.
 
         p(z | u) |dz / dθ|,   u the unknowns that are stated before z
 
@@ -224,7 +224,7 @@ def unconstrain_all(parts: tuple[Block | GivenBlock, ...], values: jax.Array) ->
 
 
 class DensityBlock(eqx.Module):
-    """All latents of a prior, under a joint density of its own; as `Block`, which see."""
+    """All latents of a prior, under a joint density of its own; `Block` tells of its fields."""
 
     prior: Any
     parts: tuple[Block | GivenBlock, ...]

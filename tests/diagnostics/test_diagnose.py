@@ -15,7 +15,7 @@ import posterity as po
 from handmade import draws_of, gaussian_of, linear, posterior_of
 from posterity.diagnostics import convergence as chains
 from posterity.diagnostics.diagnose import REMARK, Diagnostics, diagnose_fit
-from posterity.diagnostics.monitored import MOST_DRAWS, MOST_WEIGHTS, watch
+from posterity.diagnostics.monitored import MOST_DRAWS, MOST_WEIGHTS, monitor
 from posterity.distributions.draws import Draws
 
 RNG = np.random.default_rng(0)
@@ -72,18 +72,18 @@ def test_weights_are_named_and_come_with_a_remark() -> None:
 
 def test_classes_and_outputs_are_named() -> None:
     model = linear(po.likelihoods.Categorical(3), 3)
-    watched = watch(posterior_of(model, draws_of(THETA)).target, Draws(THETA), X[:2])
-    assert watched.predictions is not None
-    assert watched.predictions.labels[:4] == (
+    monitored = monitor(posterior_of(model, draws_of(THETA)).target, Draws(THETA), X[:2])
+    assert monitored.predictions is not None
+    assert monitored.predictions.labels[:4] == (
         "row 0, class 0",
         "row 0, class 1",
         "row 0, class 2",
         "row 1, class 0",
     )
-    assert watched.named is None
+    assert monitored.named is None
     two = linear(po.likelihoods.Normal(0.5), 2)
     posterior = posterior_of(two, draws_of(THETA[..., :2]), targets=2)
-    labels = watch(
+    labels = monitor(
         posterior.target, Draws(THETA[..., :2]), X[:1], np.array([40])
     ).predictions.labels
     assert labels == ("row 40, output 0", "row 40, output 1")
@@ -112,15 +112,15 @@ def test_long_runs_and_large_nets_are_looked_at_in_part() -> None:
     model = po.Model(net, po.priors.Normal(), po.likelihoods.Normal(0.5))
     theta = RNG.normal(size=(2, 3_000, 901)).astype(np.float32)
     posterior = posterior_of(model, draws_of(theta))
-    watched = watch(posterior.target, Draws(theta), X)
-    assert watched.step == 2
-    assert watched.weights is not None
-    assert watched.predictions is not None
-    assert watched.weights.values.shape == (2, 1_500, MOST_WEIGHTS)
-    assert watched.predictions.values.shape == (2, 1_500, 12)
-    np.testing.assert_array_equal(watched.weights.values[..., 0], theta[:, ::2, 0])
-    assert watched.weights.labels[0] == "layers.0.bias[0]"
-    assert watched.weights.labels[-1] == "layers.1.weight[0, 299]"
+    monitored = monitor(posterior.target, Draws(theta), X)
+    assert monitored.step == 2
+    assert monitored.weights is not None
+    assert monitored.predictions is not None
+    assert monitored.weights.values.shape == (2, 1_500, MOST_WEIGHTS)
+    assert monitored.predictions.values.shape == (2, 1_500, 12)
+    np.testing.assert_array_equal(monitored.weights.values[..., 0], theta[:, ::2, 0])
+    assert monitored.weights.labels[0] == "layers.0.bias[0]"
+    assert monitored.weights.labels[-1] == "layers.1.weight[0, 299]"
     assert MOST_DRAWS >= 2 * 1_500
 
 

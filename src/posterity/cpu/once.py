@@ -14,7 +14,7 @@ from posterity.cpu.random import normal, random_bits
 FEW = 1_000  # parameters up to which a step pays more for `held` than it gains
 
 
-def once_of(at: jax.Array, size: int) -> jax.Array | None:
+def once_marker(at: jax.Array, size: int) -> jax.Array | None:
     """The number one, made of something that is known only when it runs; None for small nets.
 
     Args:
@@ -62,7 +62,7 @@ def normals(key: jax.Array, shape: tuple[int, ...], dtype: Any, once: Any) -> ja
     """Standard normal noise: of a small net by `rbg`, which compiles faster, else by threefry.
 
     Args:
-        key: of the step. shape, dtype: of the noise. once: of `once_of`.
+        key: of the step. shape, dtype: of the noise. once: of `once_marker`.
     """
     if once is None:
         return by_key(lambda quick: jax.random.normal(quick, shape, dtype), key)
@@ -87,7 +87,7 @@ def held(function: Callable[..., Any], once: jax.Array | None, *args: Any) -> An
 
     Args:
         function: of `args`, of arrays; it closes over nothing that is traced.
-        once: of `once_of`; None to leave XLA free.
+        once: of `once_marker`; None to leave XLA free.
 
     >>> import jax.numpy as jnp
     >>> float(held(jnp.exp, jnp.ones((), jnp.int32), jnp.zeros(())))

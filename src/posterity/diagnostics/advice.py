@@ -49,23 +49,23 @@ class Sampler:
         return None if self.divergences is None else self.divergences / max(self.steps, 1)
 
 
-def on_mixing(what: str, watched: Quantities, mixing: Mixing) -> list[str]:
+def on_mixing(what: str, monitored: Quantities, mixing: Mixing) -> list[str]:
     """Sentences about quantities of one kind.
 
     Args:
-        what: what they are: ``"predictions"``. watched: their draws. mixing: of each of them.
+        what: what they are: ``"predictions"``. monitored: their draws. mixing: of each of them.
     """
     if np.isnan(mixing.rhat).all():
         return []
     if not (mixing.rhat > MILD).any():
-        return _too_few(what, watched, mixing)
-    within = figures.ess_within(watched.values)
-    said = _disagreement(what, watched, mixing, within)
+        return _too_few(what, monitored, mixing)
+    within = figures.ess_within(monitored.values)
+    said = _disagreement(what, monitored, mixing, within)
     # Chains that disagree have few effective draws for that reason, of which enough has been said.
     if said and np.nanmax(mixing.rhat) > STRONG:
         mixing = mixing._replace(ess_bulk=within, ess_tail=np.full_like(within, np.inf))
         what = f"{what} within chains"
-    return [*said, *_too_few(what, watched, mixing)]
+    return [*said, *_too_few(what, monitored, mixing)]
 
 
 def standing(theta: np.ndarray) -> np.ndarray:
@@ -134,21 +134,21 @@ def on_sampler(sampler: Sampler, settings: Mapping[str, Any]) -> list[str]:
 
 
 def _disagreement(
-    what: str, watched: Quantities, mixing: Mixing, independent: np.ndarray
+    what: str, monitored: Quantities, mixing: Mixing, independent: np.ndarray
 ) -> list[str]:
     """The sentence where r-hat is more than noise; it tells modes from drift."""
-    count = watched.values.shape[0]
+    count = monitored.values.shape[0]
     suspect = np.flatnonzero(mixing.rhat > MILD)
-    noise = figures.limit(independent[suspect], count, RATE / len(watched.labels))
+    noise = figures.limit(independent[suspect], count, RATE / len(monitored.labels))
     sure = suspect[mixing.rhat[suspect] > noise]
     if not sure.size:
         return []
     worst = sure[np.argmax(mixing.rhat[sure])]
     rhat = mixing.rhat[worst]
-    said = f"r-hat of {what} is up to {rhat:.2f} ({watched.labels[worst]})"
+    said = f"r-hat of {what} is up to {rhat:.2f} ({monitored.labels[worst]})"
     if rhat <= STRONG:
         return [f"The chains have not quite converged: {said}, above {MILD}. Draw longer."]
-    return [_apart(said, watched.values[..., worst])]
+    return [_apart(said, monitored.values[..., worst])]
 
 
 def _apart(said: str, values: np.ndarray) -> str:
@@ -194,9 +194,9 @@ def _odd_one(values: np.ndarray) -> int | None:
     return best if without[best] <= STRONG < others.min() else None
 
 
-def _too_few(what: str, watched: Quantities, mixing: Mixing) -> list[str]:
+def _too_few(what: str, monitored: Quantities, mixing: Mixing) -> list[str]:
     """The sentence where effective sample sizes are too small for anything to be said."""
-    chains = watched.values.shape[0]
+    chains = monitored.values.shape[0]
     needed = PER_CHAIN * chains
     low = {
         name: int(np.nanargmin(ess))
@@ -207,7 +207,7 @@ def _too_few(what: str, watched: Quantities, mixing: Mixing) -> list[str]:
         return []
     ess = {"bulk": mixing.ess_bulk, "tail": mixing.ess_tail}
     said = " and ".join(
-        f"{ess[name][at]:.0f} in the {name} ({watched.labels[at]})" for name, at in low.items()
+        f"{ess[name][at]:.0f} in the {name} ({monitored.labels[at]})" for name, at in low.items()
     )
     matter = (
         "means and r-hat itself are unsure"

@@ -13,7 +13,7 @@ import numpy as np
 from posterity.diagnostics import advice
 from posterity.diagnostics.advice import Sampler
 from posterity.diagnostics.convergence import Mixing, bfmi, mcse_mean, mixing
-from posterity.diagnostics.monitored import Quantities, watch
+from posterity.diagnostics.monitored import Quantities, monitor
 from posterity.distributions.draws import Draws
 from posterity.inputs import row_count, take
 from posterity.model.target import AbstractTarget
@@ -179,16 +179,16 @@ def diagnose(
         settings: of the method; ``target_acceptance`` and ``max_depth`` are looked at.
     """
     theta = np.asarray(draws.theta)
-    watched = watch(target, draws, x, rows)
+    monitored = monitor(target, draws, x, rows)
     sampler = _sampler(fields, settings or {})
     said = advice.on_chains(theta)
     judged = not len(advice.standing(theta))  # of a chain that stands all has been said
     worst: dict[str, Worst] = {}
     named: tuple[Named, ...] = ()
     kinds = {
-        "predictions": watched.predictions,
-        "named quantities": watched.named,
-        "weights": watched.weights,
+        "predictions": monitored.predictions,
+        "named quantities": monitored.named,
+        "weights": monitored.weights,
     }
     for what, quantities in kinds.items():
         if quantities is None:
@@ -203,7 +203,7 @@ def diagnose(
     return Diagnostics(
         chains=theta.shape[0],
         draws=theta.shape[1],
-        step=watched.step,
+        step=monitored.step,
         predictions=worst.get("predictions"),
         named=named,
         weights=worst.get("weights"),

@@ -30,8 +30,8 @@ class Quantities(NamedTuple):
     values: np.ndarray
 
 
-class Watched(NamedTuple):
-    """What is watched of a target; None where it has no such thing.
+class Monitored(NamedTuple):
+    """What is monitored of a target; None where it has no such thing.
 
     Attributes:
         predictions: E[y | x, θ] at inputs x, which means the same in all modes of a network.
@@ -47,7 +47,9 @@ class Watched(NamedTuple):
     step: int
 
 
-def watch(target: AbstractTarget, draws: Draws, x: Any, rows: np.ndarray | None = None) -> Watched:
+def monitor(
+    target: AbstractTarget, draws: Draws, x: Any, rows: np.ndarray | None = None
+) -> Monitored:
     """What the chains of a target are judged by.
 
     Args:
@@ -69,7 +71,7 @@ def watch(target: AbstractTarget, draws: Draws, x: Any, rows: np.ndarray | None 
         None if parts[0] is None else np.concatenate(parts).reshape(*numbers.shape, -1)
         for parts in zip(*seen)
     )
-    return Watched(
+    return Monitored(
         _quantities(lambda: _prediction_labels(target, x, rows), predicted),
         _quantities(lambda: _named_labels(target), named),
         _quantities(lambda: _weight_labels(target), weights),

@@ -173,7 +173,7 @@ class JointPrior(AbstractPrior):
 
 
 class JointBlock(eqx.Module):
-    """A run of θ, from its beginning, under one density; as `Block`, which see.
+    """A run of θ, from its beginning, under one density; `Block` tells of its fields.
 
     `parts` say how θ maps to parameters. The density is one of unconstrained θ already, so that
     their Jacobian is not counted with it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from posterity.diagnostics import convergence as figures
-from posterity.diagnostics.monitored import Quantities, watch
+from posterity.diagnostics.monitored import Quantities, monitor
 from posterity.distributions.draws import Draws
 from posterity.inputs import as_inputs, row_count, take
 from posterity.plots import style
@@ -260,18 +260,18 @@ def _panels(
         x = as_inputs(x, posterior.target.inputs)
         rows = np.linspace(0, row_count(x) - 1, min(ROWS, row_count(x))).astype(int)
         x = take(x, rows)
-    watched = watch(posterior.target, cast(Draws, posterior.distribution), x, rows)
-    panels, step = [], watched.step
-    if watched.predictions is not None:
+    monitored = monitor(posterior.target, cast(Draws, posterior.distribution), x, rows)
+    panels, step = [], monitored.step
+    if monitored.predictions is not None:
         of_classes = posterior.target.likelihood.classes > 0
         loc, scale = (0.0, 1.0) if of_classes or rescale is None else rescale
         unit = "probability" if of_classes else y_name
-        if of_classes and watched.predictions.values.shape[2] == len(rows):
+        if of_classes and monitored.predictions.values.shape[2] == len(rows):
             unit = "probability of 1"
-        for label, values, found in _chosen(watched.predictions, most):
+        for label, values, found in _chosen(monitored.predictions, most):
             panels.append(_Panel(f"prediction, {label}", unit, step, loc + scale * values, *found))
-    if watched.named is not None:
-        for label, values, found in _chosen(watched.named, most):
+    if monitored.named is not None:
+        for label, values, found in _chosen(monitored.named, most):
             panels.append(_Panel(label, "value", step, values, *found))
     if not panels:
         raise ValueError("x: give inputs to predict at; the model has no named numbers to show.")

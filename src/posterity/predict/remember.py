@@ -19,7 +19,7 @@ from posterity.predict.predictive import predict
 def remembered(
     target: Target, distribution: AbstractDistribution, x: Any, draws: int
 ) -> Remembered:
-    """`Posterior.as_prior(remember=x)`, which see.
+    """What a posterior says about the rows x, as a term of its next prior (`Posterior.as_prior`).
 
     A prior b log p₀ + (what R rows are remembered as) and N new rows make, with an ELBO whose KL
     weighs κ, or at temperature T,

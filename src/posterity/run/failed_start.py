@@ -35,7 +35,7 @@ def origin(init: Any, seed: int) -> str:
 
 
 def blame(target: AbstractTarget, theta: jax.Array, whole: Any) -> str:
-    """Why a start θ (D,) is hopeless, in a sentence that names parameters by their paths.
+    """Why no step can be made from a start θ (D,), in a sentence that names parameters.
 
     Args:
         target: the model as densities of θ. theta: the start. whole: all of the data as one batch.

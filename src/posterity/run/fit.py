@@ -140,14 +140,14 @@ def fit(
     peek = _peek(every, call, posterior_of)
     watcher = _watcher(method, progress)
     kept = keeping(method, target.size, spool) if method.collects else None
-    useless = False
+    stuck = False
     try:
         finished = run(method, target, batches, keys, thetas, watcher, peek, kept)
-        useless = _hopeless(finished)
-        _refuse_hopeless(finished, start, target, thetas, batches)
+        stuck = _made_no_finite_step(finished)
+        _refuse_no_finite_step(finished, start, target, thetas, batches)
     except BaseException:
         if kept:  # draws of any use that are in a folder stay there
-            kept.give_up(useless=useless)
+            kept.give_up(useless=stuck)
         raise
     return posterior_of(finished, last=True)
 
@@ -184,7 +184,9 @@ def _together(
     keys = jnp.concatenate([key for key, _ in starts])
     thetas = jnp.concatenate([theta for _, theta in starts], axis=1)
     finished = run(method, target, batches, keys, thetas, Watcher())
-    _refuse_hopeless(finished, functools.partial(origin, "net", seeds[0]), target, thetas, batches)
+    _refuse_no_finite_step(
+        finished, functools.partial(origin, "net", seeds[0]), target, thetas, batches
+    )
     if finished.interrupted:
         raise KeyboardInterrupt(NOTHING_YET)
     return np.stack([method.theta(of_chain(finished.state, k)) for k in range(len(seeds))])
@@ -267,17 +269,17 @@ def _watcher(method: AbstractMethod, progress: bool | None) -> Watcher:
     return Bar(type(method).__name__, method.figure) if progress else Watcher()
 
 
-def _hopeless(finished: Finished) -> bool:
+def _made_no_finite_step(finished: Finished) -> bool:
     """Whether no step could be made at all, so that there is no posterior to return."""
     # A chain may give up before another has made its first step.
     begun = bool(finished.steps) or finished.lost
     return begun and not any(s.info["ok"].any() for s in finished.stretches)
 
 
-def _refuse_hopeless(
+def _refuse_no_finite_step(
     finished: Finished, start: Callable[[], str], target: Any, thetas: jax.Array, batches: Any
 ) -> None:
-    if _hopeless(finished):
+    if _made_no_finite_step(finished):
         raise ValueError(
             f"init: no finite step could be made from the start ({start()}); "
             f"{blame(target, thetas[0, 0], batches.full)} Standardise x and y, choose tighter "

@@ -2,7 +2,7 @@
 
 Hundreds of steps run per dispatch (`loop`). Between dispatches, several times a second, the runner
 shows progress, listens for an interruption and looks for trouble. Chains whose steps differ in
-length run side by side, each as a lane of its own.
+length run side by side, each as a group of its own.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class Runner:
     """Makes stretches of steps, in dispatches that take about `DISPATCH_SECONDS` each.
 
     Chains whose steps differ in length (`method.apart`) would wait for the slowest if they ran in
-    step. On a CPU each then is a lane of its own, and as many lanes run at a time as there are
+    step. On a CPU each then is a group of its own, and as many groups run at a time as there are
     cores: JAX runs calls from several threads side by side, without devices to set up, and a chain
-    gives the same draws whichever lane or thread it is in.
+    gives the same draws whichever group or thread it is in.
     """
 
     def __init__(
@@ -115,82 +115,84 @@ class Runner:
     ) -> tuple[Loop, Stretch]:
         """Make up to as many steps from `loop` as the review says."""
         keys = loop.keys
-        lanes = split(loop, self.apart)
+        groups = split(loop, self.apart)
         left = review.steps
         while left and not (interrupt.asked or self.lost or self.told):
-            segment = min(left, self._to_next_look(lanes[0].made))
-            for lane in lanes:
-                lane.left = segment
-            self._run(lanes, left - segment == 0, interrupt)
+            segment = min(left, self._to_next_look(groups[0].made))
+            for group in groups:
+                group.left = segment
+            self._run(groups, left - segment == 0, interrupt)
             left -= segment
-            self._look(lanes, keys, done, review.memory)
-        stretch = reported(lanes, self.keeping)
+            self._look(groups, keys, done, review.memory)
+        stretch = reported(groups, self.keeping)
         if self.keeping and stretch.draws is not None:
             self.keeping.start += stretch.draws.shape[1]
-        return joined(lanes, keys), stretch
+        return joined(groups, keys), stretch
 
-    def _run(self, lanes: list[Lane], last: bool, interrupt: Interrupt) -> None:
-        """Run every lane to the end of its segment."""
-        first = lanes[0]
+    def _run(self, groups: list[ChainGroup], last: bool, interrupt: Interrupt) -> None:
+        """Run every group to the end of its segment."""
+        first = groups[0]
         if not self.compiled:
-            self._watch(first, lanes, *self._advance(first, last))
-        if len(lanes) > 1:
-            return self._run_apart(lanes, last, interrupt)
+            self._watch(first, groups, *self._advance(first, last))
+        if len(groups) > 1:
+            return self._run_apart(groups, last, interrupt)
         while first.left and not (interrupt.asked or self.lost):
-            self._watch(first, lanes, *self._advance(first, last))
+            self._watch(first, groups, *self._advance(first, last))
 
-    def _run_apart(self, lanes: list[Lane], last: bool, interrupt: Interrupt) -> None:
+    def _run_apart(self, groups: list[ChainGroup], last: bool, interrupt: Interrupt) -> None:
         """The same in threads: whoever is furthest behind goes next."""
-        running: dict[Future, Lane] = {}
-        workers = min(_cores(), len(lanes))
+        running: dict[Future, ChainGroup] = {}
+        workers = min(_cores(), len(groups))
         with ThreadPoolExecutor(workers, initializer=_same_precision()) as pool:
             while True:
-                behind = [lane for lane in lanes if lane.left and lane not in running.values()]
-                behind.sort(key=lambda lane: lane.made)
+                behind = [group for group in groups if group.left and group not in running.values()]
+                behind.sort(key=lambda group: group.made)
                 if interrupt.asked or self.lost:
                     behind = []
-                for lane in behind[: workers - len(running)]:
-                    running[pool.submit(self._advance, lane, last)] = lane
+                for group in behind[: workers - len(running)]:
+                    running[pool.submit(self._advance, group, last)] = group
                 if not running:
                     return
-                # With a time limit, so that Ctrl-C is heard while the lanes run.
+                # With a time limit, so that Ctrl-C is heard while the groups run.
                 for future in wait(running, 0.1, FIRST_COMPLETED).done:
-                    self._watch(running.pop(future), lanes, *future.result())
+                    self._watch(running.pop(future), groups, *future.result())
 
-    def _advance(self, lane: Lane, last: bool) -> tuple[float, int]:
+    def _advance(self, group: ChainGroup, last: bool) -> tuple[float, int]:
         """One dispatch; returns the seconds it took and its steps."""
         # Until the warm-up ends no draw is kept; thinning starts with the first step after it.
-        warm = max(0, self.method.warmup - lane.made) if self.method.collects else 0
-        count = min(self.size, lane.left, warm or lane.left)
-        confirm = int(last and count == lane.left and not self.method.collects)
+        warm = max(0, self.method.warmup - group.made) if self.method.collects else 0
+        count = min(self.size, group.left, warm or group.left)
+        confirm = int(last and count == group.left and not self.method.collects)
         began = time.perf_counter()
-        lane.loop, info, kept = self.dispatch(
-            self.fixed, lane.loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
+        group.loop, info, kept = self.dispatch(
+            self.fixed, group.loop, np.asarray(count, np.int32), np.asarray(confirm, np.int32)
         )
         info = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :count], info)
         seconds = time.perf_counter() - began
-        lane.infos.append(info._asdict())
+        group.infos.append(info._asdict())
         if kept is not None and not warm:
             thin = self.method.thin
-            number = lane.made - self.method.warmup + thin * np.arange(1, count // thin + 1) - 1
+            number = group.made - self.method.warmup + thin * np.arange(1, count // thin + 1) - 1
             draws = np.asarray(kept)[:, : count // thin][:, self.method.keeps(number)]
             if self.keeping:
-                self.keeping.put(lane.chain, lane.kept, draws)
-            lane.kept += draws.shape[1]
-        lane.left -= count
-        lane.made += count
+                self.keeping.put(group.chain, group.kept, draws)
+            group.kept += draws.shape[1]
+        group.left -= count
+        group.made += count
         return seconds, count
 
     def _to_next_look(self, made: int) -> int:
         return self.peek.every - made % self.peek.every if self.peek else 2**31
 
-    def _look(self, lanes: list[Lane], keys: jax.Array, done: list[Stretch], memory: Any) -> None:
-        made = min(lane.made for lane in lanes)
+    def _look(
+        self, groups: list[ChainGroup], keys: jax.Array, done: list[Stretch], memory: Any
+    ) -> None:
+        made = min(group.made for group in groups)
         if self.peek is None or made % self.peek.every:
             return
         # A copy, because the next dispatch takes the state's buffers.
-        state = jax.tree.map(np.array, joined(lanes, keys).state)
-        stretches = [*done, reported(lanes, self.keeping)]
+        state = jax.tree.map(np.array, joined(groups, keys).state)
+        stretches = [*done, reported(groups, self.keeping)]
         so_far = Finished(state, stretches, memory, False, True, self.lost, made)
         self.told = bool(self.peek.call(so_far))
 
@@ -204,23 +206,25 @@ class Runner:
         thin = self.method.thin
         self.size = min(self.fixed.room, max(1, int(self.size * factor) // thin) * thin)
 
-    def _watch(self, lane: Lane, lanes: list[Lane], seconds: float, count: int) -> None:
-        """After a dispatch of a lane, in the main thread."""
+    def _watch(
+        self, group: ChainGroup, groups: list[ChainGroup], seconds: float, count: int
+    ) -> None:
+        """After a dispatch of a group, in the main thread."""
         self._grow(seconds, count)
-        info = lane.infos[-1]
+        info = group.infos[-1]
         self.failures += int((~info["ok"]).sum())
-        self.lost = self.lost or bool((np.asarray(lane.loop.failed) >= GIVE_UP).any())
+        self.lost = self.lost or bool((np.asarray(group.loop.failed) >= GIVE_UP).any())
 
         def recent(name: str) -> float:
             return float(np.mean(info[name][:, -100:]))
 
         also = {name: recent(name) for name in self.method.also}
-        steps = sum(lane.made for lane in lanes) // len(lanes)
+        steps = sum(group.made for group in groups) // len(groups)
         self.watcher.update(steps, recent(self.method.figure), self.failures, also)
 
 
 def runs_apart(method: AbstractMethod, target: AbstractTarget) -> bool:
-    """Whether each chain of a method is a lane of its own here.
+    """Whether each chain of a method is a group of its own here.
 
     Convolutions fill the cores by themselves, and have a fast form for one chain only.
     """
@@ -248,7 +252,7 @@ def _same_precision() -> Callable[[], None]:
 # -- chains that run in step or apart -----------------------------------------------------------
 
 
-class Lane:
+class ChainGroup:
     """Chains that run in step, and what they have reported since the stretch began."""
 
     def __init__(self, loop: Loop, made: int, chain: int = 0) -> None:
@@ -260,40 +264,42 @@ class Lane:
         self.kept = 0  # draws of each chain, in this stretch
 
 
-def split(loop: Loop, apart: bool) -> list[Lane]:
-    """One lane, or one for each chain."""
+def split(loop: Loop, apart: bool) -> list[ChainGroup]:
+    """One group, or one for each chain."""
     made, chains = int(loop.steps), loop.keys.shape[0]
     if not apart or chains == 1:
-        return [Lane(loop, made)]
-    # No buffer may be shared, as each lane's dispatch takes those it is given.
+        return [ChainGroup(loop, made)]
+    # No buffer may be shared, as each group's dispatch takes those it is given.
     steps, *host = jax.device_get(loop[1:])
-    lanes = []
+    groups = []
     for chain in range(chains):
         part = jax.tree.map(lambda leaf, c=chain: np.array(leaf[c : c + 1]), host)
-        lanes.append(Lane(Loop(loop.keys[chain : chain + 1], steps.copy(), *part), made, chain))
-    return lanes
+        groups.append(
+            ChainGroup(Loop(loop.keys[chain : chain + 1], steps.copy(), *part), made, chain)
+        )
+    return groups
 
 
-def joined(lanes: list[Lane], keys: jax.Array) -> Loop:
-    """The lanes as one loop again, as far as the last of them has come."""
-    if len(lanes) == 1:
-        return lanes[0].loop
-    host = [jax.device_get(lane.loop[2:]) for lane in lanes]
+def joined(groups: list[ChainGroup], keys: jax.Array) -> Loop:
+    """The groups as one loop again, as far as the last of them has come."""
+    if len(groups) == 1:
+        return groups[0].loop
+    host = [jax.device_get(group.loop[2:]) for group in groups]
     together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *host)
-    steps: Any = np.asarray(min(lane.made for lane in lanes), np.int32)
+    steps: Any = np.asarray(min(group.made for group in groups), np.int32)
     return Loop(keys, steps, *together)
 
 
-def reported(lanes: list[Lane], keeping: Keeping | None) -> Stretch:
-    """What all lanes have reported; of an interrupted run, as far as the last has come."""
+def reported(groups: list[ChainGroup], keeping: Keeping | None) -> Stretch:
+    """What all groups have reported; of an interrupted run, as far as the last has come."""
     infos = [
-        {name: np.concatenate([info[name] for info in lane.infos], axis=1) for name in first}
-        for lane in lanes
-        for first in lane.infos[:1]
+        {name: np.concatenate([info[name] for info in group.infos], axis=1) for name in first}
+        for group in groups
+        for first in group.infos[:1]
     ]
     steps = min(next(iter(info.values())).shape[1] for info in infos)
-    if len(infos) < len(lanes):  # before every lane had its turn
-        infos, steps = infos[:1] * len(lanes), 0
+    if len(infos) < len(groups):  # before every group had its turn
+        infos, steps = infos[:1] * len(groups), 0
     info = {name: np.concatenate([i[name][:, :steps] for i in infos]) for name in infos[0]}
-    count = min(lane.kept for lane in lanes)
+    count = min(group.kept for group in groups)
     return Stretch(info, keeping.first(count) if keeping and count else None)

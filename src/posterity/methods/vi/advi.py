@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from posterity.cpu.once import held, normals, once_of
+from posterity.cpu.once import held, normals, once_marker
 from posterity.distributions.draws import Draws
 from posterity.dtypes import float_dtype
 from posterity.methods.checks import check_among, check_counts, check_positive
@@ -215,7 +215,7 @@ class ADVI(AbstractMethod):
         at, length, highest, size = state.clock
         warm = jnp.minimum((at + 1) / (self.kl_warmup * length), 1.0) if self.kl_warmup else 1.0
 
-        once, family = once_of(at, target.size), as_family(self.family)
+        once, family = once_marker(at, target.size), as_family(self.family)
 
         def loss(phi: Phi) -> tuple[jax.Array, jax.Array]:
             here = target if phi.numbers is None else target.at(phi.numbers)

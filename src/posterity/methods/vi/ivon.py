@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.cpu.once import normals, once_of
+from posterity.cpu.once import normals, once_marker
 from posterity.distributions.draws import Draws
 from posterity.distributions.normal import Gaussian
 from posterity.methods.checks import check_counts, check_positive
@@ -154,7 +154,7 @@ class IVON(AbstractMethod):
         prior = NormalPrior.of(target, state.mean)
         at, length, shrink, left = state.clock
         sd = 1 / jnp.sqrt(state.precision)
-        noise = self._noise(key, sd, once_of(at, target.size))
+        noise = self._noise(key, sd, once_marker(at, target.size))
         thetas = state.mean + sd * noise
         (log_likelihood, gradient, curvature) = _expectations(target, prior, thetas, noise, batch)
         elbo = target.elbo(log_likelihood, closed_kl(target, state.mean, sd, thetas))
