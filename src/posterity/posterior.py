@@ -316,10 +316,10 @@ class Posterior(AbstractPosterior):
             remember: inputs (m, ...) at which to remember what this posterior predicts, in place of
                 its weights; see `as_prior`.
             seed: the run's random seed.
-            settings: ``progress``, ``init``, ``every``, ``call`` and ``spool`` of `fit`; by default
-                a run starts at this posterior's centre, or at draws of it. Of several starts of
-                a variational fit that remembers, all but one are modes that descent finds from
-                there, and `ADVI` steps 0.3 times as far as it chooses elsewhere.
+            settings: ``progress``, ``init``, ``every``, ``call``, ``spool`` and ``cpu_kernels`` of
+                `fit`; by default a run starts at this posterior's centre, or at draws of it. Of
+                several starts of a variational fit that remembers, all but one are modes that
+                descent finds from there, and `ADVI` steps 0.3 times as far as it chooses elsewhere.
 
         Returns:
             The new posterior, `po.learned` numbers as found. A warning if this one is unfinished,

@@ -8,12 +8,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
 import posterity as po
 from posterity.cpu import kernels
 from posterity.cpu.conv import evaluation
 from posterity.cpu.random import normal
+from posterity.model import net_target
 
 X = np.asarray(jax.random.normal(jax.random.key(1), (3, 8, 8, 1)))
 
@@ -36,10 +39,10 @@ NETS = {
 }
 
 
-def predicted(name: str) -> np.ndarray:
+def predicted(name: str, **settings: bool) -> np.ndarray:
     model = po.Model(NETS[name], po.priors.Normal(), po.likelihoods.Normal(0.5))
     x = X[:, :1, 0, 0] if name.startswith("MLP") else X
-    posterior = po.fit(model, (x, np.arange(3.0)), po.MAP(steps=3), progress=False)
+    posterior = po.fit(model, (x, np.arange(3.0)), po.MAP(steps=3), progress=False, **settings)
     return posterior.predict(x).mean
 
 
@@ -50,6 +53,29 @@ def test_a_net_predicts_alike_with_and_without(name: str, monkeypatch: pytest.Mo
     jax.clear_caches()
     np.testing.assert_allclose(predicted(name), on, rtol=1e-4, atol=1e-5)
     jax.clear_caches()
+
+
+@pytest.mark.parametrize("name", ["CNN", "MLP of pixels"])
+def test_an_argument_of_a_fit_switches_them_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on = predicted(name)
+
+    def used(*_: object) -> None:
+        raise AssertionError("a kernel was used")
+
+    jax.clear_caches()
+    monkeypatch.setattr(net_target, "lowered", used)
+    np.testing.assert_allclose(predicted(name, cpu_kernels=False), on, rtol=1e-4, atol=1e-5)
+
+
+def test_the_argument_is_refused_where_it_would_do_nothing() -> None:
+    def program(y: jax.Array) -> None:
+        numpyro.sample("y", dist.Normal(numpyro.sample("w", dist.Normal()), 1.0), obs=y)
+
+    model = po.Model.from_numpyro(program)
+    with pytest.raises(ValueError, match="cpu_kernels: a program"):
+        po.fit(model, {"y": np.ones(3)}, po.MAP(), progress=False, cpu_kernels=False)
+    with pytest.raises(TypeError, match="cpu_kernels: expected True or False, got 'off'"):
+        po.fit(model, {"y": np.ones(3)}, po.MAP(), progress=False, cpu_kernels="off")
 
 
 def test_off_leaves_functions_and_noise_to_jax(monkeypatch: pytest.MonkeyPatch) -> None:

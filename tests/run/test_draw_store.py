@@ -18,7 +18,7 @@ from oracles import conjugate
 from posterity import memory
 from posterity.diagnostics.result import Code
 from posterity.run import draw_store as module
-from posterity.run.draw_store import keeping
+from posterity.run.draw_store import open_store
 
 ORACLE = conjugate()
 NUTS = po.NUTS(chains=3, warmup=50, draws=60)
@@ -71,11 +71,11 @@ def test_the_threshold_counts_draws_and_history(monkeypatch: pytest.MonkeyPatch)
     method = po.NUTS(chains=2, warmup=7, draws=100, thin=2)
     draws, history = 2 * 100 * 3 * 4, 40 * 2 * 200
     monkeypatch.setattr(memory, "available", lambda: 2 * (draws + history))
-    assert isinstance(keeping(method, 3, None).room, np.ndarray)
+    assert isinstance(open_store(method, 3, None).room, np.ndarray)
     monkeypatch.setattr(memory, "available", lambda: 2 * (draws + history) - 2)
     with pytest.warns(UserWarning, match="draws take"):
-        assert not isinstance(keeping(method, 3, None).room, np.ndarray)
-    assert keeping(po.ADVI(), 3, None) is None
+        assert not isinstance(open_store(method, 3, None).room, np.ndarray)
+    assert open_store(po.ADVI(), 3, None) is None
 
 
 def test_a_folder_keeps_the_file(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    room = keeping(NUTS, 3, tmp_path)
+    room = open_store(NUTS, 3, tmp_path)
     file = room.room._file
 
     class Full:

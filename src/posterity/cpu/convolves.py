@@ -13,12 +13,12 @@ NAMES = ("conv_general_dilated", "reduce_window_max", "reduce_window_sum")
 def convolves(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> bool:
     """Whether a jaxpr, or one inside it, has a convolution or a pooling."""
     return any(
-        equation.primitive.name in NAMES or any(map(convolves, held(equation)))
+        equation.primitive.name in NAMES or any(map(convolves, subjaxprs(equation)))
         for equation in jaxpr.eqns
     )
 
 
-def held(equation: Any) -> list[Any]:
+def subjaxprs(equation: Any) -> list[Any]:
     """The jaxprs inside an equation."""
     return [each for value in equation.params.values() for each in _jaxprs(value)]
 

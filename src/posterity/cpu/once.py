@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from posterity.cpu.random import normal, random_bits
 
-FEW = 1_000  # parameters up to which a step pays more for `held` than it gains
+FEW = 1_000  # parameters up to which a step pays more for `run_once` than it gains
 
 
 def once_marker(at: jax.Array, size: int) -> jax.Array | None:
@@ -67,18 +67,18 @@ def normals(key: jax.Array, shape: tuple[int, ...], dtype: Any, once: Any) -> ja
     if once is None:
         return by_key(lambda quick: jax.random.normal(quick, shape, dtype), key)
     key = jax.random.fold_in(key, 0)  # a key that others are folded from is not drawn from
-    return held(lambda key: normal(key, shape, dtype), once, key)
+    return run_once(lambda key: normal(key, shape, dtype), once, key)
 
 
 def words(key: jax.Array, shape: tuple[int, ...], once: Any) -> jax.Array:
     """Random words of 32 bits, likewise."""
     if once is None:
         return by_key(lambda quick: jax.random.bits(quick, shape, jnp.uint32), key)
-    return held(lambda key: random_bits(key, shape), once, key)
+    return run_once(lambda key: random_bits(key, shape), once, key)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def held(function: Callable[..., Any], once: jax.Array | None, *args: Any) -> Any:
+def run_once(function: Callable[..., Any], once: jax.Array | None, *args: Any) -> Any:
     """`function(*args)`, computed here and nowhere else: in a branch, into which XLA does not fuse.
 
     On CPU, XLA computes cheap-looking values again wherever they are used. A bias θ = mean + sd ε
@@ -90,7 +90,7 @@ def held(function: Callable[..., Any], once: jax.Array | None, *args: Any) -> An
         once: of `once_marker`; None to leave XLA free.
 
     >>> import jax.numpy as jnp
-    >>> float(held(jnp.exp, jnp.ones((), jnp.int32), jnp.zeros(())))
+    >>> float(run_once(jnp.exp, jnp.ones((), jnp.int32), jnp.zeros(())))
     1.0
     """
     if once is None:
@@ -103,6 +103,6 @@ def held(function: Callable[..., Any], once: jax.Array | None, *args: Any) -> An
     return jax.lax.cond(once == 1, function, nothing, *args)
 
 
-@held.defjvp
+@run_once.defjvp
 def _(function: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
-    return held(function, *primals), jax.jvp(function, primals[1:], tangents[1:])[1]
+    return run_once(function, *primals), jax.jvp(function, primals[1:], tangents[1:])[1]

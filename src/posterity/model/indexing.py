@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
-from posterity.cpu.convolves import convolves, held
+from posterity.cpu.convolves import convolves, subjaxprs
 from posterity.inputs import InputSpec, Number
 from posterity.nets.net import AbstractNet
 
@@ -130,7 +130,7 @@ def _walk(jaxpr: Any, given: Sequence[Meaning], found: set[int]) -> list[Meaning
         meant = [look(var) for var in eqn.invars]
         if eqn.primitive.name == "iota":
             known[eqn.outvars[0]] = frozenset({STEPS})
-        elif any(meant) or held(eqn):
+        elif any(meant) or subjaxprs(eqn):
             known.update(zip(eqn.outvars, _equation(eqn, meant, found)))
     return [look(var) for var in jaxpr.outvars]
 
@@ -146,7 +146,7 @@ def _equation(eqn: Any, meant: list[Meaning], found: set[int]) -> list[Meaning]:
     elif name in ("select_n", "cond"):  # a number that chooses
         found |= meant[0]
     every: Meaning = NOTHING.union(*meant)
-    inner = held(eqn)
+    inner = subjaxprs(eqn)
     if name == "while":
         return _while(eqn, meant, found)
     if name == "scan":

@@ -56,6 +56,7 @@ class Target(AbstractTarget):
         element_count: how many of these, from the first, are weights or what weights are made of.
         found: names of weights that are no latents. extra: names of what the prior derives.
         convolves: whether the net has convolutions or pooling, which have a fast form on CPU.
+        cpu_kernels: whether that form is used.
     """
 
     net: AbstractNet
@@ -77,6 +78,7 @@ class Target(AbstractTarget):
     kl_weight: Any
     temperature: Any
     convolves: bool = eqx.field(static=True)
+    cpu_kernels: bool = eqx.field(static=True, default=True)
 
     def stored_as(self) -> dict[str, Any]:
         """What `build` takes, for files."""
@@ -355,7 +357,7 @@ class Target(AbstractTarget):
 
     def lowered(self, function: Callable) -> Callable:
         """`function` with fast convolutions, where the net has any."""
-        if not self.convolves:
+        if not (self.convolves and self.cpu_kernels):
             return function
         return lowered(function)
 

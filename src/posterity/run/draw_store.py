@@ -20,7 +20,7 @@ FIGURES = 10  # numbers of four bytes that a step leaves in the history, or some
 Folder = bool | str | PathLike[str] | None
 
 
-class Keeping:
+class DrawStore:
     """Room for the draws of all chains (chain, draw, D), filled as they come.
 
     Args:
@@ -52,7 +52,7 @@ class Keeping:
             self.room.discard(useless=useless)
 
 
-def keeping(method: AbstractMethod, size: int, spool: Folder) -> Keeping | None:
+def open_store(method: AbstractMethod, size: int, spool: Folder) -> DrawStore | None:
     """Room for the draws of a run; None where a method keeps none.
 
         bytes = chains × draws × D × bytes of a number   (+ 40 bytes per step for the history)
@@ -79,7 +79,7 @@ def keeping(method: AbstractMethod, size: int, spool: Folder) -> Keeping | None:
     needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     history = 4 * FIGURES * method.chains * (method.total_steps - method.warmup)
     if (spool is None and memory.fits(needed + history)) or spool is False:
-        return Keeping(np.empty(shape, dtype))
+        return DrawStore(np.empty(shape, dtype))
     folder = None if isinstance(spool, bool) or spool is None else Path(spool)
     file = _file(folder, shape, dtype, needed)
     takes = f"The draws take {memory.said(needed)}"
@@ -93,7 +93,7 @@ def keeping(method: AbstractMethod, size: int, spool: Folder) -> Keeping | None:
             stacklevel=3,
         )
     where = "a temporary file, which goes with the posterior" if folder is None else str(file.path)
-    return Keeping(file, f"{takes}; they are in {where}.")
+    return DrawStore(file, f"{takes}; they are in {where}.")
 
 
 def _count(method: AbstractMethod) -> int:

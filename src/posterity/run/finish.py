@@ -16,7 +16,7 @@ from posterity.distributions.spool import is_mapped
 from posterity.methods.method import AbstractMethod
 from posterity.model.arguments import Arguments
 from posterity.posterior import AnyPosterior, posterior_of
-from posterity.run.draw_store import Keeping
+from posterity.run.draw_store import DrawStore
 from posterity.run.progress import Finished
 
 REFERENCE = 64  # training rows at which it is decided how many draws predictions need
@@ -30,14 +30,14 @@ def wrap(
     seed: int,
     seconds: float,
     last: bool,
-    keeping: Keeping | None,
+    store: DrawStore | None,
 ) -> AnyPosterior:
     """The posterior of a run.
 
     Args:
         method, target, batches: what ran. finished: what it left behind. seed: the run's.
         seconds: how long it took. last: whether this is its end, where its chains are diagnosed,
-            and not a look at it. keeping: where its draws are; None of a method that keeps none.
+            and not a look at it. store: where its draws are; None of a method that keeps none.
     """
     info, draws = _history(method, finished)
     found = method.finish(target, finished.state, draws, finished.memory)
@@ -60,7 +60,7 @@ def wrap(
 
         diagnostics = diagnose_fit(target, distribution, history, batches.full, settings)
         advice = list(dict.fromkeys([*advice, *diagnostics.advice]))
-    result = _result(method, finished, advice, keeping.note if keeping else "")
+    result = _result(method, finished, advice, store.note if store else "")
     parts = {"reference": batches.some(REFERENCE)} if target.predicts else {}
     return posterior_of(
         target,

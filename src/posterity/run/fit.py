@@ -24,7 +24,7 @@ from posterity.model.net_target import Target
 from posterity.model.program import ProgramModel
 from posterity.model.program_target import ProgramTarget
 from posterity.posterior import AnyPosterior, Posterior, ProgramPosterior
-from posterity.run.draw_store import Folder, keeping
+from posterity.run.draw_store import Folder, open_store
 from posterity.run.failed_start import blame, origin
 from posterity.run.finish import wrap
 from posterity.run.progress import Bar, Finished, Peek, Watcher
@@ -46,6 +46,7 @@ def fit(
     every: int | None = ...,
     call: Callable[[Any], object] | None = ...,
     spool: Folder = ...,
+    cpu_kernels: bool = ...,
 ) -> Posterior: ...
 @overload
 def fit(
@@ -59,6 +60,7 @@ def fit(
     every: int | None = ...,
     call: Callable[[Any], object] | None = ...,
     spool: Folder = ...,
+    cpu_kernels: bool = ...,
 ) -> ProgramPosterior: ...
 def fit(
     model: Model | ProgramModel,
@@ -71,6 +73,7 @@ def fit(
     every: int | None = None,
     call: Callable[[Any], object] | None = None,
     spool: Folder = None,
+    cpu_kernels: bool = True,
 ) -> AnyPosterior:
     """Fit a model to data by a method.
 
@@ -98,6 +101,9 @@ def fit(
             what is free, to a temporary file that goes with the posterior; a warning says so before
             the run. A folder: to a new file ``draws.npy`` there, (chain, draw, D). True: to a
             temporary file. False: to memory. The posterior gives the same numbers either way.
+        cpu_kernels: False leaves the net's convolutions on CPUs to JAX, in this fit and in what
+            its posterior predicts; a file does not keep it. ``POSTERITY_CPU_KERNELS=off`` does so
+            for the whole process. The numbers agree to rounding.
 
     Returns:
         The posterior. `posterior.result` says how the run ended and what to beware of; an
@@ -123,9 +129,9 @@ def fit(
     # Said before a method in place of `init` is replaced by the starts that it finds.
     start = functools.partial(origin, init, seed)
     if isinstance(init, AbstractMethod):
-        init = _members(model, data, init, method.chains, seed)
+        init = _members(model, data, init, method.chains, seed, cpu_kernels)
     use_compilation_cache()
-    target, batches = _prepare(model, data, method)
+    target, batches = _prepare(model, data, method, cpu_kernels)
     _refuse_unlearned(method, target)
     method.check(target)
     keys, thetas = start_points(
@@ -139,7 +145,7 @@ def fit(
 
     peek = _peek(every, call, posterior_of)
     watcher = _watcher(method, progress)
-    kept = keeping(method, target.size, spool) if method.collects else None
+    kept = open_store(method, target.size, spool) if method.collects else None
     stuck = False
     try:
         finished = run(method, target, batches, keys, thetas, watcher, peek, kept)
@@ -153,7 +159,12 @@ def fit(
 
 
 def _members(
-    model: Model | ProgramModel, data: Any, method: AbstractMethod, chains: int, seed: int
+    model: Model | ProgramModel,
+    data: Any,
+    method: AbstractMethod,
+    chains: int,
+    seed: int,
+    cpu_kernels: bool,
 ) -> np.ndarray:
     """Starts (chain, D): what `method` finds from `chains` seeds of its own."""
     name = type(method).__name__
@@ -166,18 +177,23 @@ def _members(
     seeds = np.random.SeedSequence(seed % 2**32).generate_state(chains)
     method = dataclasses.replace(method, chains=1)  # type: ignore[type-var]
     if method.in_step:
-        return _together(model, data, method, [int(s) for s in seeds])
-    members = (fit(model, data, method, seed=int(s), progress=False) for s in seeds)
+        return _together(model, data, method, [int(s) for s in seeds], cpu_kernels)
+    settings: dict[str, Any] = {"progress": False, "cpu_kernels": cpu_kernels}
+    members = (fit(model, data, method, seed=int(s), **settings) for s in seeds)
     return np.stack([*map(as_start, members)])
 
 
 def _together(
-    model: Model | ProgramModel, data: Any, method: AbstractMethod, seeds: list[int]
+    model: Model | ProgramModel,
+    data: Any,
+    method: AbstractMethod,
+    seeds: list[int],
+    cpu_kernels: bool,
 ) -> np.ndarray:
     """What fits of several seeds would end at (chain, D), as chains of one loop."""
     use_compilation_cache()
     method = dataclasses.replace(method, chains=len(seeds))  # type: ignore[type-var]
-    target, batches = _prepare(model, data, method)
+    target, batches = _prepare(model, data, method, cpu_kernels)
     _refuse_unlearned(method, target)
     method.check(target)
     starts = [start_points("net", target, s, [0], method.start_count(target)) for s in seeds]
@@ -203,9 +219,15 @@ def as_start(member: AnyPosterior) -> np.ndarray:
     return np.asarray(member.distribution.centre())
 
 
-def _prepare(model: Any, data: Any, method: AbstractMethod) -> tuple[Any, Any]:
+def _prepare(model: Any, data: Any, method: AbstractMethod, cpu_kernels: bool) -> tuple[Any, Any]:
     """The target, and the data as what hands out its batches."""
+    if not isinstance(cpu_kernels, bool):
+        raise TypeError(f"cpu_kernels: expected True or False, got {cpu_kernels!r}.")
     if not model.predicts:
+        if not cpu_kernels:
+            raise ValueError(
+                "cpu_kernels: a program's convolutions are JAX's own already; leave it out."
+            )
         _refuse_net_settings(method)
         arguments = as_arguments(data)
         weights = method.kl_weight, method.temperature
@@ -214,6 +236,7 @@ def _prepare(model: Any, data: Any, method: AbstractMethod) -> tuple[Any, Any]:
     shapes = pair.x.spec, pair.y.shape[1:]
     weights = method.kl_weight, method.temperature
     target = Target.build(model, *shapes, pair.x.rows, *weights)
+    target = dataclasses.replace(target, cpu_kernels=cpu_kernels)
     batches = pair.batches(
         method.batch_size,
         target.inputs,

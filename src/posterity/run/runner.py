@@ -21,7 +21,7 @@ from posterity.dtypes import float_dtype
 from posterity.methods.method import AbstractMethod, Review, Stretch
 from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
-from posterity.run.draw_store import Keeping, keeping
+from posterity.run.draw_store import DrawStore, open_store
 from posterity.run.loop import GIVE_UP, Fixed, Loop, compiled_for, fixed_for, prepare
 from posterity.run.progress import Finished, Interrupt, Peek, Watcher
 
@@ -36,7 +36,7 @@ def run(
     thetas: jax.Array,
     watcher: Watcher,
     peek: Peek | None = None,
-    kept: Keeping | None = None,
+    kept: DrawStore | None = None,
 ) -> Finished:
     """Run `method` from its starts to its end, its convergence, an interruption or failure.
 
@@ -49,7 +49,7 @@ def run(
     stretches: list[Stretch] = []
     memory: Any = None
     if method.collects:
-        kept = kept or keeping(method, target.size, False)
+        kept = kept or open_store(method, target.size, False)
     runner = Runner(method, fixed, watcher, peek, kept)
     watcher.start(method.total_steps)
     try:
@@ -95,11 +95,11 @@ class Runner:
         fixed: Fixed,
         watcher: Watcher,
         peek: Peek | None,
-        keeping: Keeping | None,
+        store: DrawStore | None,
     ) -> None:
         self.watcher = watcher
         self.peek = peek
-        self.keeping = keeping
+        self.store = store
         self.method = method
         self.fixed = fixed
         self.dispatch = compiled_for(method, fixed.target)
@@ -124,9 +124,9 @@ class Runner:
             self._run(groups, left - segment == 0, interrupt)
             left -= segment
             self._look(groups, keys, done, review.memory)
-        stretch = reported(groups, self.keeping)
-        if self.keeping and stretch.draws is not None:
-            self.keeping.start += stretch.draws.shape[1]
+        stretch = reported(groups, self.store)
+        if self.store and stretch.draws is not None:
+            self.store.start += stretch.draws.shape[1]
         return joined(groups, keys), stretch
 
     def _run(self, groups: list[ChainGroup], last: bool, interrupt: Interrupt) -> None:
@@ -174,8 +174,8 @@ class Runner:
             thin = self.method.thin
             number = group.made - self.method.warmup + thin * np.arange(1, count // thin + 1) - 1
             draws = np.asarray(kept)[:, : count // thin][:, self.method.keeps(number)]
-            if self.keeping:
-                self.keeping.put(group.chain, group.kept, draws)
+            if self.store:
+                self.store.put(group.chain, group.kept, draws)
             group.kept += draws.shape[1]
         group.left -= count
         group.made += count
@@ -192,7 +192,7 @@ class Runner:
             return
         # A copy, because the next dispatch takes the state's buffers.
         state = jax.tree.map(np.array, joined(groups, keys).state)
-        stretches = [*done, reported(groups, self.keeping)]
+        stretches = [*done, reported(groups, self.store)]
         so_far = Finished(state, stretches, memory, False, True, self.lost, made)
         self.told = bool(self.peek.call(so_far))
 
@@ -290,7 +290,7 @@ def joined(groups: list[ChainGroup], keys: jax.Array) -> Loop:
     return Loop(keys, steps, *together)
 
 
-def reported(groups: list[ChainGroup], keeping: Keeping | None) -> Stretch:
+def reported(groups: list[ChainGroup], store: DrawStore | None) -> Stretch:
     """What all groups have reported; of an interrupted run, as far as the last has come."""
     infos = [
         {name: np.concatenate([info[name] for info in group.infos], axis=1) for name in first}
@@ -302,4 +302,4 @@ def reported(groups: list[ChainGroup], keeping: Keeping | None) -> Stretch:
         infos, steps = infos[:1] * len(groups), 0
     info = {name: np.concatenate([i[name][:, :steps] for i in infos]) for name in infos[0]}
     count = min(group.kept for group in groups)
-    return Stretch(info, keeping.first(count) if keeping and count else None)
+    return Stretch(info, store.first(count) if store and count else None)

@@ -32,7 +32,8 @@ def update(
     seed: int,
     **settings: Any,
 ) -> Posterior:
-    """`Posterior.update`, which see."""
+    """`Posterior.update`: a fit whose prior is the posterior."""
+    settings.setdefault("cpu_kernels", posterior.target.cpu_kernels)
     chosen = made_by(posterior) if method is None else method
     prior = posterior.as_prior(correlations, remember=remember)
     target = posterior.target
@@ -43,7 +44,8 @@ def update(
     if density is not None:
         settings.setdefault("init", Posterior(target, density))
     elif "init" not in settings:
-        chosen, settings["init"] = _started(posterior, model, data, chosen, seed)
+        kernels = settings["cpu_kernels"]
+        chosen, settings["init"] = _started(posterior, model, data, chosen, seed, kernels)
     found = fit(model, data, chosen, seed=seed, **settings)
     said = [_not_learned(posterior)]
     if density is not None:
@@ -55,7 +57,12 @@ def update(
 
 
 def _started(
-    posterior: Posterior, model: Model, data: Any, method: AbstractMethod, seed: int
+    posterior: Posterior,
+    model: Model,
+    data: Any,
+    method: AbstractMethod,
+    seed: int,
+    cpu_kernels: bool,
 ) -> tuple[AbstractMethod, Posterior | np.ndarray]:
     """The method of a fit that remembers predictions, and where it begins.
 
@@ -73,7 +80,8 @@ def _started(
     for number in set(range(count)) - {count // 2}:  # the halfway start, whose cycle is long
         descent = MAP(batch_size=method.batch_size)
         init, own = starts[number, 0], int(seeds[number])
-        mode = fit(model, data, descent, seed=own, init=init, progress=False)
+        settings: dict[str, Any] = {"progress": False, "cpu_kernels": cpu_kernels}
+        mode = fit(model, data, descent, seed=own, init=init, **settings)
         starts[number] = as_start(mode)
     return method.near_modes(posterior.target), starts
 

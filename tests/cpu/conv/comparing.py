@@ -14,7 +14,7 @@ from jax import lax
 
 from posterity.cpu.conv import spectra
 from posterity.cpu.conv.evaluation import lowered
-from posterity.cpu.convolves import NAMES, held
+from posterity.cpu.convolves import NAMES, subjaxprs
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 NCHW = ("NCHW", "OIHW", "NCHW")
@@ -61,7 +61,7 @@ def equations(function: Callable[..., Any], *args: Any) -> list[Any]:
         found = []
         for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
             found.append(equation)
-            found += [inner for part in held(equation) for inner in visit(part)]
+            found += [inner for part in subjaxprs(equation) for inner in visit(part)]
         return found
 
     return visit(jax.make_jaxpr(function)(*args))

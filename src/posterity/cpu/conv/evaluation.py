@@ -26,7 +26,7 @@ from posterity.cpu.conv.layouts import (
 )
 from posterity.cpu.conv.lazy import put_off
 from posterity.cpu.conv.pooling import max_pooling, sum_pooling
-from posterity.cpu.convolves import convolves, held
+from posterity.cpu.convolves import convolves, subjaxprs
 
 RULES: dict[Any, Callable[..., Any]] = {
     primitives.conv_general_dilated_p: convolution,
@@ -158,7 +158,7 @@ def _evaluate(equation: Any, values: list[Any]) -> Sequence[Any]:
             made = primitive.bind(*values, **primitive.get_bind_params(params))
         return made if primitive.multiple_results else [made]
 
-    if primitive in HOLDERS and any(map(convolves, held(equation))):
+    if primitive in HOLDERS and any(map(convolves, subjaxprs(equation))):
         return HOLDERS[primitive](values, params, bind)
     made = bind(*values)
     return as_operands(made, kept) if _is_pointwise(equation) else made
@@ -168,7 +168,7 @@ def _is_pointwise(equation: Any) -> bool:
     """Whether every result has an element for each element of the operands, and of that alone."""
     if equation.primitive in POINTWISE:
         return True
-    inside = held(equation)
+    inside = subjaxprs(equation)
     calls = (primitives.jit_p, primitives.custom_jvp_call_p, primitives.custom_vjp_call_p)
     return equation.primitive in calls and all(
         _is_pointwise(inner) for jaxpr in inside for inner in getattr(jaxpr, "jaxpr", jaxpr).eqns

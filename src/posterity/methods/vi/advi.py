@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from posterity.cpu.once import held, normals, once_marker
+from posterity.cpu.once import normals, once_marker, run_once
 from posterity.distributions.draws import Draws
 from posterity.dtypes import float_dtype
 from posterity.methods.checks import check_among, check_counts, check_positive
@@ -247,7 +247,9 @@ class ADVI(AbstractMethod):
         noise = normals(key, shape, target.dtype, once)
         if self.antithetic:
             noise = jnp.concatenate([noise, -noise])
-        thetas, log_q = held(lambda phi, noise: draw(family, phi, noise, self.kl), once, phi, noise)
+        thetas, log_q = run_once(
+            lambda phi, noise: draw(family, phi, noise, self.kl), once, phi, noise
+        )
         each = self._per_example(chosen, key, different, batch, once)
 
         def expected(theta: jax.Array, each: Any) -> jax.Array:

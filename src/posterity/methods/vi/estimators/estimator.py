@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from posterity.cpu.once import held, normals, words
+from posterity.cpu.once import normals, run_once, words
 from posterity.methods.vi.estimators.uses import Use, uses
 from posterity.model.net_target import Batch, Target
 
@@ -141,7 +141,7 @@ def draw_noise(
 ) -> Noise:
     """Noise for every example of a batch, from two calls of the generator.
 
-    Where `once` is given (see `held`), it is computed once. Signs lie example by example, as do the
+    Where `once` is given, `run_once` computes it. Signs lie example by example, as do the
     outputs of convolutions, with which most of them are multiplied.
     """
     sizes = [_sizes(choice) for choice in plan.choices]
@@ -154,7 +154,7 @@ def draw_noise(
         each = (drawn[:, None, :] >> jnp.arange(32, dtype=jnp.uint32)[:, None]) & 1
         return 1 - 2 * each.reshape(-1, rows)[:signs].astype(dtype)
 
-    return Noise(z, held(from_bits, once, drawn).T)
+    return Noise(z, run_once(from_bits, once, drawn).T)
 
 
 def _sizes(choice: Choice) -> tuple[int, int]:
