@@ -694,14 +694,18 @@ FAULTS: tuple[Fault, ...] = (
         "model/net_target.py",
         "return cls.build(model, inputs, y_shape, rows, kl_weight, temperature)",
         "return cls.build(model, inputs, y_shape, rows, kl_weight)",
-        ("storage/test_file.py::test_the_bound_of_a_tempered_posterior_is_the_same_from_its_file",),
+        (
+            "storage/test_file.py::test_the_temperature_of_a_sampler_and_the_degrees_of_freedom_are_in_its_file",
+        ),
     ),
     Fault(
         "degrees-of-freedom-lost",
         "likelihoods/student_t.py",
         "self.df = float(df)",
         "self.df = 4.0",
-        ("storage/test_file.py::test_every_likelihood_comes_back",),
+        (
+            "storage/test_file.py::test_the_temperature_of_a_sampler_and_the_degrees_of_freedom_are_in_its_file",
+        ),
     ),
     Fault(
         "infinite-arrays-read",

@@ -50,7 +50,7 @@ def contents(posterior: po.Posterior, x: np.ndarray) -> dict[str, Any]:
         "settings": posterior.settings,
         "result": posterior.result,
         "target": (target.parameters, target.rows, target.inputs, target.y_shape),
-        "temperature": target.kl_weight,
+        "weights": (float(target.kl_weight), float(target.temperature)),
         "log prior": bits(target.log_prior(theta)),
         "predictions": (bits(predicted.mean), bits(predicted.total)),
     }
@@ -164,6 +164,15 @@ def test_the_bound_of_a_tempered_posterior_is_the_same_from_its_file(tmp_path):
     posterior = po.fit(linear(po.likelihoods.Normal(0.5)), data, method, progress=False)
     loaded = po.load(posterior.save(tmp_path / "half"))
     assert po.elbo(loaded, data, draws=100).value == po.elbo(posterior, data, draws=100).value
+
+
+def test_the_temperature_of_a_sampler_and_the_degrees_of_freedom_are_in_its_file(tmp_path):
+    method = po.SGLD(warmup=10, draws=10, temperature=0.5)
+    model = linear(po.likelihoods.StudentT(3.3, 0.7))
+    posterior = po.fit(model, (X, X[:, 0]), method, progress=False)
+    loaded = po.load(posterior.save(tmp_path / "half"))
+    assert float(loaded.target.temperature) == 0.5
+    assert loaded.target.likelihood.df == 3.3
 
 
 def test_history_of_every_dtype_and_several_targets_come_back(tmp_path):
