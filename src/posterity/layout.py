@@ -223,19 +223,19 @@ def unconstrain_all(parts: tuple[Block | GivenBlock, ...], values: jax.Array) ->
     return jnp.concatenate([part.unconstrain(piece) for part, piece in zip(parts, pieces)])
 
 
-class DensityBlock(eqx.Module):
-    """All latents of a prior, under a joint density of its own; `Block` tells of its fields."""
+class SpanBlock(eqx.Module):
+    """A run of θ, from its beginning, under one joint density, whose parts map it to parameters.
+
+    Attributes:
+        prior: the density. parts: the blocks that say how θ (stop,) maps to parameters, in order.
+    """
 
     prior: Any
     parts: tuple[Block | GivenBlock, ...]
-    parameters: tuple[Parameter, ...] = eqx.field(static=True)
-
-    keeps_start: ClassVar[bool] = True
-    given: ClassVar[bool] = False
 
     @property
     def start(self) -> int:
-        """0."""
+        """Where the run begins, which is with θ."""
         return 0
 
     @property
@@ -255,6 +255,15 @@ class DensityBlock(eqx.Module):
     def unconstrain(self, values: jax.Array) -> jax.Array:
         """The inverse of `constrain`, flat to flat."""
         return unconstrain_all(self.parts, values)
+
+
+class DensityBlock(SpanBlock):
+    """All latents of a prior, under a joint density of its own over their constrained values."""
+
+    parameters: tuple[Parameter, ...] = eqx.field(static=True)
+
+    keeps_start: ClassVar[bool] = True
+    given: ClassVar[bool] = False
 
     def log_prior(self, theta: jax.Array, jacobian: bool = True) -> jax.Array:
         """The prior's own log density, and the log determinant."""

@@ -18,8 +18,7 @@ from posterity.layout import (
     Block,
     GivenBlock,
     Parameter,
-    constrain_all,
-    unconstrain_all,
+    SpanBlock,
 )
 from posterity.learnable import Slot
 from posterity.priors.prior import AbstractPrior, Latent, Latents, Shapes
@@ -172,15 +171,9 @@ class JointPrior(AbstractPrior):
             raise ValueError(f"prior: the posterior's likelihood differs: {'; '.join(wrong)}.")
 
 
-class JointBlock(eqx.Module):
-    """A run of θ, from its beginning, under one density; `Block` tells of its fields.
+class JointBlock(SpanBlock):
+    """A run of θ under a density of unconstrained θ, so that no Jacobian is counted with it."""
 
-    `parts` say how θ maps to parameters. The density is one of unconstrained θ already, so that
-    their Jacobian is not counted with it.
-    """
-
-    prior: Any
-    parts: tuple[Block | GivenBlock, ...]
     precision_diag: jax.Array | None  # of a correlated normal's inverse covariance
 
     keeps_start: ClassVar[bool] = False
@@ -190,29 +183,6 @@ class JointBlock(eqx.Module):
     def of(cls, density: Any, parts: tuple[Block | GivenBlock, ...]) -> JointBlock:
         """The block of a density."""
         return cls(density, parts, getattr(density, "precision_diag", None))
-
-    @property
-    def start(self) -> int:
-        """0."""
-        return 0
-
-    @property
-    def stop(self) -> int:
-        """Where the parts end."""
-        return self.parts[-1].stop
-
-    @property
-    def count(self) -> int:
-        """How many constrained numbers it stands for."""
-        return sum(part.count for part in self.parts)
-
-    def constrain(self, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The constrained values, flat, and the log determinant."""
-        return constrain_all(self.parts, theta)
-
-    def unconstrain(self, values: jax.Array) -> jax.Array:
-        """The inverse of `constrain`, flat to flat."""
-        return unconstrain_all(self.parts, values)
 
     def log_prior(self, theta: jax.Array, jacobian: bool = True) -> jax.Array:
         """log q(θ); of what θ stands for, that less the log determinant."""
