@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.counts import checked_draws, checked_seed
 from posterity.data.batches import as_batches
 from posterity.diagnostics.history import History
 from posterity.diagnostics.result import Code, Result
@@ -96,7 +97,9 @@ class AbstractPosterior:
         """
         if draws is None and self.distribution.stored is not None:
             return self.distribution.theta  # type: ignore[attr-defined]
-        return self.distribution.sample(as_key(seed), _checked(DRAWS if draws is None else draws))
+        return self.distribution.sample(
+            as_key(seed), checked_draws(DRAWS if draws is None else draws)
+        )
 
     def weights(self, path: str, *, draws: int | None = None, seed: Seed = 0) -> np.ndarray:
         """Draws of one named, constrained quantity; `posterior[path]` is short for it.
@@ -485,7 +488,7 @@ class ProgramPosterior(AbstractPosterior):
         """
         from posterity.predict.replicate import replicate
 
-        draws = _checked(self.distribution.stored or DRAWS if draws is None else draws)
+        draws = checked_draws(self.distribution.stored or DRAWS if draws is None else draws)
         return replicate(self.target, self.distribution, args, kwargs, draws, seed)
 
     def diagnose(self) -> Diagnostics:
@@ -639,16 +642,16 @@ def load(
 
 
 def as_key(seed: Seed) -> jax.Array:
-    """A JAX key from an integer or a key."""
-    if isinstance(seed, (int, np.integer)):
-        return jax.random.key(int(seed))
-    return seed
+    """A JAX key from an integer or a key.
 
-
-def _checked(draws: Any) -> int:
-    if isinstance(draws, bool) or int(draws) != draws or draws < 1:
-        raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
-    return int(draws)
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(seed, jax.Array):
+        typed = jax.dtypes.issubdtype(seed.dtype, jax.dtypes.prng_key)
+        if typed or (seed.dtype == np.uint32 and seed.ndim == 1):  # as jax.random.PRNGKey makes
+            return seed
+    return jax.random.key(checked_seed(seed))
 
 
 AnyPosterior = Posterior | ProgramPosterior

@@ -166,7 +166,7 @@ def test_draws_have_no_khat() -> None:
 
 
 def test_too_few_draws_are_refused() -> None:
-    with pytest.raises(ValueError, match="draws: at least 100"):
+    with pytest.raises(ValueError, match="draws: must be a whole number from 100, not 50"):
         pareto_khat(posterior_of(ORACLE, exact(ORACLE)), ORACLE.data, draws=50)
 
 

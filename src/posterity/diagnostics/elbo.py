@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from posterity.counts import checked_draws, checked_seed
 from posterity.distributions.distribution import AbstractDensity, AbstractDistribution
 from posterity.dtypes import float_dtype
 from posterity.model.target import AbstractTarget
@@ -33,10 +34,11 @@ def elbo(
         raise TypeError(
             "elbo: stored draws have no density; only a variational posterior has an ELBO."
         )
-    keys = jax.random.split(jax.random.key(seed), draws)
+    count = checked_draws(draws, 2)  # of one the error is not known
+    keys = jax.random.split(jax.random.key(checked_seed(seed)), count)
     density = cast(AbstractDensity, distribution)
     each = np.asarray(_terms(target, density, batch, keys), np.float64)
-    return ELBO(float(each.mean()), float(each.std(ddof=1) / math.sqrt(draws)))
+    return ELBO(float(each.mean()), float(each.std(ddof=1) / math.sqrt(count)))
 
 
 @eqx.filter_jit

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.counts import checked_draws, checked_seed
 from posterity.distributions.distribution import AbstractDensity, AbstractDistribution
 from posterity.model.target import AbstractTarget
 
@@ -57,10 +58,9 @@ def pareto_khat(
             "pareto_khat: stored draws have no density; it judges variational posteriors. For a "
             "sampler look at posterior.result."
         )
-    if draws < LEAST_DRAWS:
-        raise ValueError(f"draws: at least {LEAST_DRAWS} are needed for a tail, not {draws}.")
-    density = cast(AbstractDensity, distribution)
-    log_weights = _log_weights(target, density, batch, jax.random.key(seed), jnp.arange(draws))
+    count = checked_draws(draws, LEAST_DRAWS)  # which a tail needs
+    density, key = cast(AbstractDensity, distribution), jax.random.key(checked_seed(seed))
+    log_weights = _log_weights(target, density, batch, key, jnp.arange(count))
     weights = np.asarray(log_weights, np.float64)
     if np.isnan(weights).any():
         first = int(np.argmax(np.isnan(weights)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from posterity.counts import checked_draws
 from posterity.cpu.compile import use_compilation_cache
 from posterity.data.batches import as_targets
 from posterity.distributions.distribution import AbstractDistribution
@@ -25,11 +26,10 @@ def predict(
     target: Target, distribution: AbstractDistribution, x: Any, draws: int, seed: int
 ) -> Predictive:
     """The predictive distribution at `x`, of a distribution over θ; see `Posterior.predict`."""
-    if isinstance(draws, bool) or int(draws) != draws or draws < 1:
-        raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
+    count = checked_draws(draws)
     inputs = as_inputs(x, target.inputs)
     use_compilation_cache()
-    source = source_of(target, distribution, seed, int(draws))
+    source = source_of(target, distribution, seed, count)
     found = stream.moments(source, inputs)
     return Predictive(
         mean=found.mean,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.counts import checked_draws, checked_seed
 from posterity.distributions.distribution import aside_key
 from posterity.inputs import on_device, read
 from posterity.model.columns import positions
@@ -44,6 +45,7 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
             f"model: expected a po.Model of a net, got {type(model).__name__}. For a NumPyro "
             "program use numpyro.infer.Predictive(program, num_samples=draws)."
         )
+    key, count = jax.random.key(checked_seed(seed)), checked_draws(draws)
     given = read(x)
     _, seen = positions(model.prior.columns, given.spec)
     found = trace(model.net, model.template(), seen)
@@ -58,4 +60,4 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
         aside = aside_key(key, jnp.zeros((), jnp.int32))
         return target.distribution(target.prior_draw(weights), inputs, aside).sample(noise)
 
-    return np.asarray(jax.lax.map(draw, jax.random.split(jax.random.key(seed), draws)))
+    return np.asarray(jax.lax.map(draw, jax.random.split(key, count)))

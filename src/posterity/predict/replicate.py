@@ -9,6 +9,7 @@ import numpy as np
 from numpyro import handlers
 from numpyro.infer import Predictive
 
+from posterity.counts import checked_draws, checked_seed
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.model.arguments import packed
 from posterity.model.program_target import ProgramTarget, cannot_run
@@ -23,11 +24,10 @@ def replicate(
     seed: int,
 ) -> dict[str, np.ndarray]:
     """Observed and deterministic sites, by draw; see `ProgramPosterior.replicate`."""
-    if isinstance(draws, bool) or int(draws) != draws or draws < 1:
-        raise ValueError(f"draws: must be a whole number from 1, not {draws!r}.")
+    count = checked_draws(draws)
     arguments = packed(args, kwargs, "replicate") if args or kwargs else target.arguments
-    at, noise = jax.random.split(jax.random.key(seed))
-    theta = distribution.sample(at, int(draws)).reshape(-1, target.size)
+    at, noise = jax.random.split(jax.random.key(checked_seed(seed)))
+    theta = distribution.sample(at, count).reshape(-1, target.size)
     latent = jax.jit(jax.vmap(target.constrain))(theta)
     given, named = arguments.unpacked
     sampler = Predictive(_Replicated(target.program), posterior_samples=latent)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.counts import checked_seed
 from posterity.distributions.distribution import AbstractDistribution, aside_key
 from posterity.distributions.draws import Draws
 from posterity.dtypes import float_dtype
@@ -79,7 +80,7 @@ class Source(NamedTuple):
 def source_of(target: Target, distribution: AbstractDistribution, seed: int, draws: int) -> Source:
     """The source of `draws` draws."""
     none, count = jnp.zeros((), jnp.int32), jnp.asarray(draws, jnp.int32)
-    return Source(target, distribution, jax.random.key(seed), count, none, count)
+    return Source(target, distribution, jax.random.key(checked_seed(seed)), count, none, count)
 
 
 def windows(source: Source, evaluations: int, *, stored: bool = False) -> Iterator[Source]:

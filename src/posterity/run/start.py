@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.counts import checked_seed
 from posterity.cpu.compile import quick_jit
 from posterity.dtypes import float_dtype
 from posterity.model.target import AbstractTarget
@@ -72,9 +72,7 @@ def start_points(
 
 def _seed(seed: int) -> np.ndarray:
     """The seed as an array, so that another seed is no reason to compile again."""
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise TypeError(f"seed: expected an integer, got {seed!r}.")
-    return np.asarray(int(seed) % 2**32, np.uint32)
+    return np.asarray(checked_seed(seed) % 2**32, np.uint32)
 
 
 @eqx.filter_jit
