@@ -100,6 +100,21 @@ def test_a_run_starts_at_the_nets_weights():
     assert scaled.constrain(scaled.net_draw(key))["prior.s"] == pytest.approx(1.0)
 
 
+def test_a_joint_density_of_positive_latents_counts_their_jacobian():
+    class Positive(Joint):
+        """exp(−|w|² / 2) over positive weights, w = exp(θ)."""
+
+        def latents(self, shapes):
+            return {path: dist.HalfNormal(9.0) for path in shapes}
+
+    target = built(Positive())
+    theta = jnp.linspace(-1.0, 1.0, target.size)
+    weights, scale = np.exp(theta[:-1]), np.exp(theta[-1])
+    by_hand = -0.5 * np.sum(weights**2) + dist.HalfNormal(1).log_prob(scale)
+    np.testing.assert_allclose(target.log_prior(theta, jacobian=False), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(target.log_prior(theta), by_hand + theta.sum(), rtol=1e-5)
+
+
 def test_a_joint_density_is_the_prior_of_all():
     target = built(Joint())
     theta = target.net_draw(jax.random.key(0))
