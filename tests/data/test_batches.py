@@ -91,6 +91,23 @@ def test_a_permutation_holds_every_number_once(n):
     np.testing.assert_array_equal(np.sort(found), np.arange(n))
 
 
+@pytest.mark.parametrize(("room", "rows"), [(8, 5), (512, 433), (4, 4), (61_440, 60_000)])
+def test_a_permutation_with_room_to_spare_is_one_of_the_rows(room, rows):
+    found = np.asarray(jax.jit(permutation, static_argnums=1)(jax.random.key(5), room, rows))
+    np.testing.assert_array_equal(np.sort(found[:rows]), np.arange(rows))
+    np.testing.assert_array_equal(found[rows:], np.arange(rows, room))
+    assert rows < 9 or (np.diff(found[:rows]) < 0).mean() > 0.4
+
+
+@pytest.mark.parametrize(
+    ("rows", "room"),
+    [(1, 1), (5, 8), (512, 512), (8_192, 8_192), (60_000, 61_440), (2**20 + 1,) * 2],
+)
+def test_the_room_of_so_many_rows(rows, room):
+    assert module.room_for(rows) == room
+    assert numbered(rows, 1).full.y.shape == (rows,)
+
+
 @pytest.mark.parametrize("n", [2, 3])
 def test_small_permutations_are_equally_likely(n):
     keys = jax.random.split(jax.random.key(7), 6_000)

@@ -33,8 +33,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "permutation-with-repeats",
         "data/batches.py",
-        "lambda key: permutation(key, self.rows)",
-        "lambda key: jax.random.randint(key, (self.rows,), 0, self.rows)",
+        "lambda key: permutation(key, self.room, self.rows)",
+        "lambda key: jax.random.randint(key, (self.room,), 0, self.rows)",
+        ("data/test_batches.py::test_every_pass_uses_every_row_exactly_once",),
+    ),
+    Fault(
+        "permutation-of-the-room-too",
+        "data/batches.py",
+        "permutation(key, self.room, self.rows)",
+        "permutation(key, self.room)",
         ("data/test_batches.py::test_every_pass_uses_every_row_exactly_once",),
     ),
     Fault(

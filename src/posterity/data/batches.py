@@ -16,6 +16,8 @@ from posterity.model.arguments import Order
 from posterity.model.net_target import Batch
 
 ROWS_AHEAD = 8_192  # permuted at a time: short passes would break the compiled loop up
+ROUNDED = 8_192  # rows up to which batches have room for a power of two of them
+SORTED = 2**20  # rows up to which permutations are sorts of packed integers
 
 
 class Batches(eqx.Module):
@@ -25,9 +27,14 @@ class Batches(eqx.Module):
     rows tB … (t+1)B − 1 of the stream. So every pass uses every row exactly once, every batch has
     exactly B rows (one may end a pass and begin the next), and N/B is always the right scale.
 
+    Where batches are drawn, there is `room` for more rows than N, and N is an array: a compiled
+    loop serves every N of the same room. Where each step uses all rows there is none to spare, as
+    every step would pay for it.
+
     Args:
-        x: inputs: an array (N, ...), or a tuple or dictionary of them; one array's transpose
-            where `columns`. y: targets (N,) or (N, targets).
+        x: inputs: an array (room, ...), or a tuple or dictionary of them; one array's transpose
+            where `columns`. y: targets (room,) or (room, targets).
+        rows: N, of which `x` and `y` have data; zeros follow.
         batch_size: B, or None for all rows.
         columns: whether `x` is stored column by column, for nets that compute features first: the
             net's own transpose then costs nothing, which is a tenth of a small net's step.
@@ -38,23 +45,23 @@ class Batches(eqx.Module):
 
     x: Any
     y: jax.Array
+    rows: Any
     batch_size: int | None = eqx.field(static=True)
     columns: bool = eqx.field(static=True, default=False)
     replacement: bool = eqx.field(static=True, default=False)
 
     @property
-    def rows(self) -> int:
-        """N."""
-        return self.y.shape[0]
-
-    @property
     def full(self) -> Batch:
-        """All rows as one batch."""
-        return Batch(self.x.T if self.columns else self.x, self.y)
+        """All rows as one batch; where batches are drawn, on the host."""
+        if self.batch_size is None:
+            return Batch(self.x.T if self.columns else self.x, self.y)
+        # Sliced by NumPy: nothing is compiled.
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: int(self.rows)], Batch(self.x, self.y))
 
     def some(self, count: int) -> Any:
         """Inputs of up to `count` evenly spaced rows, on the host."""
-        rows = np.linspace(0, self.rows - 1, min(count, self.rows)).astype(int)
+        last = int(self.rows) - 1
+        rows = np.linspace(0, last, min(count, last + 1)).astype(int)
 
         def taken(leaf: jax.Array) -> np.ndarray:
             array = np.asarray(leaf)  # by NumPy: nothing is compiled
@@ -63,9 +70,19 @@ class Batches(eqx.Module):
         return jax.tree.map(taken, self.x)
 
     @property
+    def room(self) -> int:
+        """For how many rows there are places: N or more."""
+        return self.y.shape[0]
+
+    @property
     def _passes(self) -> int:
         """How many permutations are drawn at a time: several where passes are short."""
-        return max(1, ROWS_AHEAD // self.rows)
+        return max(1, ROWS_AHEAD // self.room)
+
+    @property
+    def _span(self) -> Any:
+        """How many rows the passes have that are drawn at a time."""
+        return self._passes * self.rows
 
     def start(self, key: jax.Array) -> Order:
         """The beginning of the stream of `key`."""
@@ -78,7 +95,7 @@ class Batches(eqx.Module):
         """How many batches begin before the rows of `order` have to be renewed."""
         if self.batch_size is None:
             return jnp.array(jnp.iinfo(jnp.int32).max, jnp.int32)
-        return -(-(self._passes * self.rows - order.offset) // self.batch_size)
+        return -(-(self._span - order.offset) // self.batch_size)
 
     def batch(self, order: Order, index: jax.Array) -> Batch:
         """The batch `index` steps on from `order`; `index` must be below `left(order)`."""
@@ -94,41 +111,62 @@ class Batches(eqx.Module):
         """The order after `steps` ≤ `left(order)` batches, with new permutations where needed."""
         if self.batch_size is None:
             return order
-        span = self._passes * self.rows
+        span = self._span
         offset = order.offset + steps * self.batch_size
 
         def renew() -> Order:
+            # The last pass, of which the next batch may need rows, and then new ones.
             later = self._permutations(key, order.epoch + self._passes + 1, self._passes)
-            rows = jnp.concatenate([order.rows[span:], later])
+            last = jax.lax.dynamic_slice(order.rows, (span,), (self.room,))
+            rows = jax.lax.dynamic_update_slice(order.rows, last, (0,))
+            rows = jax.lax.dynamic_update_slice(rows, later, (self.rows,))
             return Order(order.epoch + self._passes, offset - span, rows)
 
         return jax.lax.cond(offset >= span, renew, lambda: order._replace(offset=offset))
 
     def _permutations(self, key: jax.Array, first: jax.Array, count: int) -> jax.Array:
-        """Permutations number `first` … of the stream of `key`, one after the other."""
+        """Permutations number `first` … of the stream of `key`, one after the other.
+
+        They are N rows each, in an array of `count` × `room`.
+        """
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(count))
         if self.replacement:
-            draw = jax.vmap(lambda key: jax.random.randint(key, (self.rows,), 0, self.rows))
+            draw = jax.vmap(lambda key: jax.random.randint(key, (self.room,), 0, self.rows))
             return draw(keys).astype(jnp.int32).ravel()
-        return jax.vmap(lambda key: permutation(key, self.rows))(keys).ravel()
+        found = jax.vmap(lambda key: permutation(key, self.room, self.rows))(keys).ravel()
+        place = jnp.arange(found.size)
+        return found[(place // self.rows) * self.room + place % self.rows]
 
 
-def permutation(key: jax.Array, n: int) -> jax.Array:
-    """A random permutation of 0 … n − 1, int32.
+def room_for(rows: int) -> int:
+    """For how many rows batches of so many have places.
+
+    A power of two; of many rows an eighth more at most, for their memory. All of them where a sort
+    has no place for more.
+    """
+    power = 1 << (rows - 1).bit_length()
+    part = 1 if rows > SORTED else power if rows <= ROUNDED else power // 16
+    return -(-rows // part) * part
+
+
+def permutation(key: jax.Array, n: int, rows: jax.Array | None = None) -> jax.Array:
+    """A random permutation of 0 … n − 1, int32; with `rows`, of 0 … rows − 1, and then the rest.
 
     Each round sorts numbers whose high bits are random and whose low bits are the position, which
     on CPU is 4 to 10 times faster than `jax.random.permutation`'s sort of pairs. Rounds are added
     until less than one pair is expected to tie, and so to keep its order, in all of them.
     """
-    low = max(1, math.ceil(math.log2(n)))
-    if low > 20:
+    if n > SORTED:
         return jax.random.permutation(key, n).astype(jnp.int32)
+    low = max(1, math.ceil(math.log2(n)))
     mask = jnp.uint32((1 << low) - 1)
     order = jnp.arange(n, dtype=jnp.uint32)
     position = order
+    # Of the rest, all high bits are ones: it stays where it is.
+    rest = jnp.uint32(0) if rows is None else jnp.where(position < rows, 0, ~mask)
     for number in range(math.ceil((2 * low - 1) / (32 - low))):
         bits = jax.random.bits(jax.random.fold_in(key, number), (n,), jnp.uint32)
-        shuffled = jnp.sort((bits & ~mask) | position) & mask
+        shuffled = jnp.sort((bits & ~mask) | rest | position) & mask
         order = shuffled if number == 0 else order[shuffled]
     return order.astype(jnp.int32)
 
@@ -172,9 +210,20 @@ class Pair(NamedTuple):
         one = isinstance(x, np.ndarray) and x.ndim == 2
         columns = features_first and batch_size is None and one
         x = np.ascontiguousarray(x.T) if columns else x
+        room = rows if batch_size is None else room_for(rows)
+        data = (
+            (x, self.y) if room == rows else jax.tree.map(lambda a: _padded(a, room), (x, self.y))
+        )
         # jnp.asarray would compile a copy first.
-        x, y = jax.device_put((x, self.y), may_alias=False)
-        return Batches(x, y, batch_size, columns, replacement)
+        x, y = jax.device_put(data, may_alias=room > rows)
+        return Batches(x, y, np.int32(rows), batch_size, columns, replacement)
+
+
+def _padded(array: np.ndarray, room: int) -> np.ndarray:
+    """A copy with zeros after its rows, up to `room`."""
+    padded = np.zeros((room, *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return padded
 
 
 def as_pair(data: Any, likelihood: AbstractLikelihood, inputs: InputSpec | None = None) -> Pair:
