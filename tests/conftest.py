@@ -11,12 +11,30 @@ from pathlib import Path
 # Most tests run too few steps to pay for XLA's optimisation, which is half of their time. It must
 # be switched off before JAX starts; `make test-default-xla` leaves it on.
 if os.environ.get("POSTERITY_TEST_XLA") != "default":
-    fast = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {fast}"
+    off = (
+        "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+        "--xla_cpu_parallel_codegen_split_count=1"
+    )
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {off}"
 
 import jax
 import numpy as np
 import pytest
+
+from posterity.cpu import compile as compiling
+
+if os.environ.get("POSTERITY_TEST_XLA") != "default":
+    # Loops that a fit takes for short are not optimised either; long ones are, a little.
+    LONG = dict(compiling.BRIEF)
+    compiling.BRIEF.update(compiling.ONCE)
+    from posterity.run import loop
+
+    loop.thorough = compiling.quick_jit(loop.dispatch, LONG, donate="all-except-first")
+    # What one worker has compiled, however small, the other finds: in a folder of the tests' own.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    if (folder := compiling.cache_folder()) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder.with_name("compiled-for-tests")))
 
 MAPS = Path("/proc/self/maps")
 MANY = 25_000  # memory maps; Linux allows a process 65,530, and every compiled loop takes some

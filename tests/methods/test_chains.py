@@ -102,6 +102,8 @@ def test_members_of_a_start_are_the_fits_of_their_seeds() -> None:
     ]
     from posterity.run.fit import _members
 
-    found = _members(ORACLE.model, ORACLE.data, po.MAP(steps=40, batch_size=6, chains=4), 2, 5, True)
+    found = _members(
+        ORACLE.model, ORACLE.data, po.MAP(steps=40, batch_size=6, chains=4), 2, 5, True
+    )
     expected = np.stack([member.distribution.theta[0, 0] for member in alone])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -32,10 +33,14 @@ def remembered_of(posterior: po.Posterior, x: Any) -> Remembered:
     return prior
 
 
+@functools.cache
+def first_half() -> po.Posterior:
+    return po.fit(ORACLE.model, HALVES[0], FULL, progress=False)
+
+
 def check_two_halves_are_one() -> None:
     """Of a linear net at its own inputs nothing is lost but what 1,000 draws say of the mean."""
-    first = po.fit(ORACLE.model, HALVES[0], FULL, progress=False)
-    second = first.update(HALVES[1], remember=HALVES[0][0], progress=False)
+    second = first_half().update(HALVES[1], remember=HALVES[0][0], progress=False)
     q = second.distribution
     cov = np.asarray(q.cov)
     assert np.linalg.norm(cov - ORACLE.cov) / np.linalg.norm(ORACLE.cov) < 1e-3
@@ -98,8 +103,14 @@ DATA = (X, X[:, 0] + 0.1 * np.cos(7 * X[:, 0]))
 FIRST = po.ADVI(family="full-rank", steps=300)
 
 
+@functools.cache
+def first_fit() -> po.Posterior:
+    """What most tests here begin with."""
+    return po.fit(NOISY, DATA, FIRST, progress=False)
+
+
 def test_rows_add_up_and_the_first_prior_stays() -> None:
-    first = po.fit(NOISY, DATA, FIRST, progress=False)
+    first = first_fit()
     second = first.update(DATA, remember=X[::2], progress=False)
     third = second.update(DATA, remember=X[::5], progress=False)
     assert [p.target.prior.rows for p in (second, third)] == [20, 40]
@@ -162,7 +173,7 @@ def test_a_posterior_at_temperature_zero_is_nothing_to_remember() -> None:
 
 
 def test_it_is_saved_to_the_last_bit(tmp_path) -> None:
-    first = po.fit(NOISY, DATA, FIRST, progress=False)
+    first = first_fit()
     after = (first, first.update(DATA, progress=False))
     for number, posterior in enumerate(after):
         updated = posterior.update(DATA, remember=X[::2], progress=False)
@@ -174,7 +185,7 @@ def test_it_is_saved_to_the_last_bit(tmp_path) -> None:
 
 
 def test_a_file_of_negative_rows_is_refused(tmp_path) -> None:
-    first = po.fit(NOISY, DATA, FIRST, progress=False)
+    first = first_fit()
     target = first.target
     prior = remembered_of(first, X)
     wrong = dataclasses.replace(prior, counts=-prior.counts)
@@ -196,13 +207,13 @@ def test_a_file_of_negative_rows_is_refused(tmp_path) -> None:
     ids=lambda method: type(method).__name__,
 )
 def test_every_kind_of_method_takes_it(method: Any) -> None:
-    first = po.fit(NOISY, DATA, FIRST, progress=False)
+    first = first_fit()
     updated = first.update(DATA, method, remember=X[::2], progress=False)
     assert np.isfinite(updated.predict(X).mean).all()
 
 
 def test_what_is_refused() -> None:
-    first = po.fit(NOISY, DATA, FIRST, progress=False)
+    first = first_fit()
     with pytest.raises(ValueError, match="correlations, remember: give one"):
         first.update(DATA, correlations="full", remember=X)
     with pytest.raises(ValueError, match=r"remember: its rows have shape \(2,\)"):

@@ -52,8 +52,10 @@ def test_the_first_ctrl_c_returns_what_was_fitted(press, name):
 def test_the_kept_draws_are_those_made_before_it(press):
     calls = press(2)
     posterior = fit(METHODS["sgld"])
-    assert posterior.distribution.theta.shape == (2, calls[-1], 2)
-    assert posterior.history.log_joint.shape == (2, calls[-1])
+    made = posterior.facts["steps_made"]
+    assert 1 <= made <= calls[-1]  # another chain may be ahead
+    assert posterior.distribution.theta.shape == (2, made, 2)
+    assert posterior.history.log_joint.shape == (2, made)
 
 
 def test_while_looking_for_a_start_it_is_the_whole_run_that_ends(press):

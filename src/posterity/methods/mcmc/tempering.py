@@ -221,7 +221,9 @@ class ParallelTempering(AbstractSampler):
         log Z = Σ over pairs of log Σ_chains of the one weights − log Σ_chains of the others
         """
         summed = np.logaddexp.reduce(state.bridges.astype(np.float64), axis=0)
-        return {"log_evidence": np.sum(summed[0] - summed[1]), "betas": state.heat.betas}
+        with np.errstate(invalid="ignore"):  # before any pair has met, it is not known
+            evidence = np.sum(summed[0] - summed[1])
+        return {"log_evidence": evidence, "betas": state.heat.betas}
 
     def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
         """A sentence where too few states have come all the way from the prior."""
