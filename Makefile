@@ -24,13 +24,13 @@ demo: $(STAMP)  ## the two-moons job: fit, result, report
 ALL := tests src/posterity README.md docs --doctest-modules --doctest-glob="*.md"
 
 test: lint  ## what CI runs: lint, types, import direction, tests, docstring and README examples
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" $(ALL)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ALL)
 
 test-default-xla: $(STAMP)  ## the same with XLA's optimisation everywhere, as users have it: weekly
-	POSTERITY_TEST_XLA=default $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" $(ALL)
+	POSTERITY_TEST_XLA=default $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ALL)
 
 test-slow: $(STAMP)  ## whole jobs and statistical suites: some minutes
-	POSTERITY_TEST_XLA=default $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow tests
+	POSTERITY_TEST_XLA=default $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow tests
 
 test-faults: $(STAMP)  ## do the tests notice a fault? one edit of the source at a time: some 20 minutes
 	$(BIN)/python tests/faults/run.py --jobs $(WORKERS)
@@ -39,7 +39,7 @@ test-oldest:  ## the tests with the oldest versions that pyproject.toml allows, 
 	$(PYTHON) -m venv .venv-oldest
 	$(PYTHON) tests/oldest.py > .venv-oldest/floors.txt
 	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/floors.txt --editable ".[$(EXTRAS)]"
-	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" tests
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" tests
 
 bench: $(STAMP)  ## ours beside each peer, alternating, in their own environments: see benchmarks/
 	$(BIN)/python benchmarks/run.py all

@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Most tests run too few steps to pay for XLA's optimisation, which is half of their time. It must
 # be switched off before JAX starts; `make test-default-xla` leaves it on.
@@ -54,12 +55,20 @@ def room_to_compile() -> Iterator[None]:
         gc.collect()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep on one worker what shares compiled code: a row of the contract suite, or a file."""
-    for item in items:
-        row = getattr(getattr(item, "callspec", None), "params", {}).get("row")
-        group = f"contract {row.name}" if row is not None else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep on one worker what shares compiled code and fits: a file, or a row of the contract.
+
+    xdist's own groups (`--dist loadgroup`) do nothing since pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileOrRow(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            return file + test[test.find("[") :] if file.endswith("test_contract.py") else file
+
+    return ByFileOrRow(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import FunctionType
 
 import pytest
+
+import posterity
 
 SOURCE = Path(__file__).parents[1] / "src" / "posterity"
 
@@ -193,3 +198,25 @@ def test_only_run_places_arrays_and_fetches_them() -> None:
     for folder in ("methods", "model"):
         for path in (SOURCE / folder).rglob("*.py"):
             assert not places.search(path.read_text()), path
+
+
+def described(cls: type, name: str) -> bool:
+    """Whether a method has a docstring, or overrides one that has."""
+    found = [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
+    return any((getattr(each, "__doc__", None) or "").strip() for each in found)
+
+
+def test_every_public_method_is_described_by_itself_or_by_what_it_overrides() -> None:
+    missing = []
+    for module in pkgutil.walk_packages(posterity.__path__, "posterity."):
+        loaded = importlib.import_module(module.name)
+        for cls in vars(loaded).values():
+            if isinstance(cls, type) and cls.__module__ == module.name:
+                missing += [
+                    f"{module.name}.{cls.__name__}.{name}"
+                    for name, each in vars(cls).items()
+                    if not name.startswith("_")
+                    and isinstance(each, (FunctionType, property, classmethod, staticmethod))
+                    and not (cls.__name__.startswith("_") or described(cls, name))
+                ]
+    assert not missing

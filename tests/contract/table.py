@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,34 @@ class Row:
     optimises: bool
     minibatch: AbstractMethod | None
 
+    @property
+    def other(self) -> AbstractMethod:
+        """`short` with another value of every traced setting that has one."""
+        method: Any = self.short
+        changed = {name: OTHER[name] for name in method.traced if name in OTHER}
+        if getattr(method, "step_size", None) is not None:
+            changed["step_size"] = 0.8 * method.step_size
+        if isinstance(method, po.DADVI):
+            changed["steps"] = 3
+        return dataclasses.replace(method, **changed)
 
+
+OTHER: dict[str, Any] = {
+    "steps": 60,
+    "draws": 24,
+    "kl_weight": 0.7,
+    "temperature": 1.2,
+    "friction": 0.15,
+    "target_acceptance": 0.75,
+    "bias": 0.05,
+    "length": 1.5,
+    "energy_var": 1e-3,
+    "leapfrogs": 3,
+    "tolerance": 1e-2,
+    "init_scale": 0.05,
+    "beta_1": 0.8,
+    "warmup": 22,
+}
 STEP = 3e-4
 
 TABLE = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,10 @@ ORACLE = conjugate()
 rows = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 
 
-def fit(method: Any, seed: int = 0) -> po.Posterior:
-    return po.fit(ORACLE.model, ORACLE.data, method, seed=seed, progress=False)
+@functools.cache
+def exact_fit(row: Row) -> po.Posterior:
+    """The long run of a row: one for all tests that only look at it."""
+    return po.fit(ORACLE.model, ORACLE.data, row.long, progress=False)
 
 
 def moments(posterior: po.Posterior) -> np.ndarray:
@@ -37,8 +41,9 @@ def moments(posterior: po.Posterior) -> np.ndarray:
 
 def bound(method: Any) -> tuple[Target, Any, Any, Any]:
     """Target, batches, one key and one start for a method."""
-    batches = as_batches(ORACLE.data, ORACLE.model.likelihood, method.batch_size)
-    target = Target.build(ORACLE.model, ORACLE.x.shape[1:], (), batches.rows)
+    model, data = walled(FAR)
+    batches = as_batches(data, model.likelihood, method.batch_size)
+    target = Target.build(model, data[0].shape[1:], (), batches.rows)
     keys, thetas = start_points("net", target, 0, range(method.chains), 1)
     return target, batches, keys, thetas
 
@@ -75,61 +80,6 @@ def of_types(function: Any, *args: Any) -> Any:
     return eqx.filter_eval_shape(function, *args)
 
 
-@rows
-def test_same_seed_same_result_another_seed_another_and_one_compilation(
-    row: Row, caplog: pytest.LogCaptureFixture
-) -> None:
-    found = []
-    for seed in (0, 0, 1):
-        with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
-            found.append(moments(fit(row.short, seed)))
-        assert compilations(caplog) <= (0 if len(found) > 1 else 2)
-    np.testing.assert_array_equal(found[0], found[1])
-    assert np.abs(found[0] - found[2]).max() > 1e-4
-
-
-def compilations(caplog: pytest.LogCaptureFixture) -> int:
-    """How often a run's two functions have been compiled since this was asked."""
-    messages = [record.getMessage() for record in caplog.records]
-    caplog.clear()
-    return sum(
-        "Finished XLA compilation" in said and ("dispatch" in said or "prepare" in said)
-        for said in messages
-    )
-
-
-@rows
-def test_chains_together_equal_chains_apart(row: Row) -> None:
-    """Chains started by number give the same draws whoever runs beside them.
-
-    Products of several chains are computed in another order than those of one, so that rounding
-    differs; the runs are too short for it to grow.
-    """
-    if not row.short.collects:
-        assert row.short.chains == 1
-        return
-    method = dataclasses.replace(row.short, **shorter(row.short))
-    target, batches, keys, thetas = bound(method)
-    together = run_draws(method, target, batches, keys, thetas)
-    alone = dataclasses.replace(method, chains=1)
-    for chain in range(2):
-        chosen = slice(chain, chain + 1)
-        apart = run_draws(alone, target, batches, keys[chosen], thetas[:, chosen])
-        np.testing.assert_allclose(apart[0], together[chain], rtol=2e-4, atol=2e-5)
-    assert np.abs(together[0] - together[1]).max() > 1e-3
-
-
-def shorter(method: Any) -> dict[str, int]:
-    return {"draws": 8, "warmup": 4 * method.thin}
-
-
-def run_draws(method: Any, target: Any, batches: Any, keys: Any, thetas: Any) -> np.ndarray:
-    finished = loop.run(method, target, batches, keys, thetas, loop.Watcher())
-    draws = finished.stretches[0].draws
-    assert draws is not None
-    return draws
-
-
 def walled(wall: float) -> tuple[po.Model, tuple[np.ndarray, np.ndarray]]:
     """A regression that is NaN where a weight is beyond a wall, and its data.
 
@@ -145,10 +95,91 @@ def outputs(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
 
 
 WALLED = po.Model(
-    (lambda key: {"w": jnp.zeros(ORACLE.x.shape[1])}, outputs),
+    (lambda key: {"w": jax.random.normal(key, ORACLE.x.shape[1:]) / 100}, outputs),
     po.priors.Normal(0, 1),
     po.likelihoods.Normal(0.5),
 )
+FAR = 1e9
+
+
+@rows
+def test_same_seed_same_result_another_seed_another(row: Row) -> None:
+    """And one compilation for all, for other numbers and lengths too."""
+    found = []
+    with Compilations() as compiled:
+        for seed in (0, 0, 1):
+            posterior = po.fit(*walled(FAR), row.short, seed=seed, progress=False)
+            found.append(moments(posterior))
+            assert compiled.since() <= (0 if len(found) > 1 else 2)
+        assert row.short.traced
+        po.fit(*walled(FAR), row.other, progress=False)
+        assert compiled.since() == 0
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[2]).max() > 1e-4
+
+
+def test_compilations_are_noticed() -> None:
+    """The tests beside this one count them, and none is what a wrong count would say too."""
+    fewer = tuple(part[:-3] for part in ORACLE.data)  # that no other test compiles for
+    with Compilations() as compiled:
+        po.fit(ORACLE.model, fewer, po.MAP(steps=40), progress=False)
+        assert compiled.since() == 2
+
+
+class Compilations(logging.Handler):
+    """How often a run's two functions have been compiled since this was last asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        self.stack = contextlib.ExitStack()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = record.getMessage()
+        ours = "dispatch" in said or "prepare" in said
+        self.count += "Finished XLA compilation" in said and ours
+
+    def since(self) -> int:
+        count, self.count = self.count, 0
+        return count
+
+    def __enter__(self) -> Compilations:
+        logger = logging.getLogger("jax")
+        self.stack.enter_context(jax.log_compiles())
+        logger.addHandler(self)
+        self.stack.callback(logger.removeHandler, self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+
+@rows
+def test_chains_together_equal_chains_apart(row: Row) -> None:
+    """Chains started by number give the same draws whoever runs beside them.
+
+    Products of several chains are computed in another order than those of one, so that rounding
+    differs; the runs are too short for it to grow.
+    """
+    if not row.short.collects:
+        assert row.short.chains == 1
+        return
+    method = dataclasses.replace(row.short, draws=8, warmup=4 * row.short.thin)
+    target, batches, keys, thetas = bound(method)
+    together = run_draws(method, target, batches, keys, thetas)
+    alone = dataclasses.replace(method, chains=1)
+    for chain in range(2):
+        chosen = slice(chain, chain + 1)
+        apart = run_draws(alone, target, batches, keys[chosen], thetas[:, chosen])
+        np.testing.assert_allclose(apart[0], together[chain], rtol=2e-4, atol=2e-5)
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+
+
+def run_draws(method: Any, target: Any, batches: Any, keys: Any, thetas: Any) -> np.ndarray:
+    finished = loop.run(method, target, batches, keys, thetas, loop.Watcher())
+    draws = finished.stretches[0].draws
+    assert draws is not None
+    return draws
 
 
 @rows
@@ -170,7 +201,7 @@ def test_a_start_without_a_finite_step_is_refused_with_the_reason(row: Row) -> N
 
 @rows
 def test_save_and_load_are_exact(row: Row, tmp_path: Path) -> None:
-    posterior = fit(row.short)
+    posterior = exact_fit(row)
     loaded = po.load(posterior.save(tmp_path / "posterior"))
     np.testing.assert_array_equal(posterior.sample(7, seed=5), loaded.sample(7, seed=5))
     np.testing.assert_array_equal(posterior.predict(ORACLE.x).total, loaded.predict(ORACLE.x).total)
@@ -185,21 +216,21 @@ def test_save_and_load_are_exact(row: Row, tmp_path: Path) -> None:
 
 @rows
 def test_leading_axes_are_chain_and_draw(row: Row) -> None:
-    posterior = fit(row.short)
+    posterior, method = exact_fit(row), row.long
     size = posterior.target.size
     assert posterior.sample(6).shape == (1, 6, size)
-    if row.short.collects:
-        stored = (row.short.chains, row.short.draws, size)
+    if method.collects:
+        stored = (method.chains, method.draws, size)
         assert isinstance(posterior.distribution, Draws)
         assert posterior.sample().shape == stored
-        steps = (row.short.chains, row.short.draws * row.short.thin)
-        assert getattr(posterior.history, row.short.figure).shape == steps
+        steps = (method.chains, method.draws * method.thin)
+        assert getattr(posterior.history, method.figure).shape == steps
         assert posterior.weights("layers.0.weight").shape[:2] == stored[:2]
 
 
 @rows
 def test_conjugate_regression(row: Row) -> None:
-    posterior = fit(row.long)
+    posterior = exact_fit(row)
     mean, sd = row.answer(ORACLE)
     width = np.sqrt(np.diag(ORACLE.cov))
     if row.optimises:
@@ -240,13 +271,11 @@ def test_minibatches_are_used(row: Row) -> None:
 
 
 @rows
-def test_minibatches_of_other_data_compile_nothing(
-    row: Row, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_minibatches_of_other_data_compile_nothing(row: Row) -> None:
     if row.minibatch is None:
         pytest.skip("full-batch method")
     x, y = ORACLE.data
     po.fit(ORACLE.model, (x, y), row.minibatch, progress=False)
-    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+    with Compilations() as compiled:
         po.fit(ORACLE.model, (x[:-3], y[:-3]), row.minibatch, progress=False)
-    assert not compilations(caplog)
+        assert compiled.since() == 0

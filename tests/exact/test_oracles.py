@@ -25,19 +25,27 @@ from posterity.model.net_target import Batch, Target
 ORACLE = conjugate()
 MEAN_FIELD = MeanField()
 FIT = po.ADVI(steps=30_000, draws=4_096, stop=False)
+ROUGH = po.ADVI(steps=3_000, draws=2_048, stop=False)
 
 
 @functools.cache
-def fitted() -> po.Posterior:
+def fitted(method: po.ADVI) -> po.Posterior:
     """One fit for several checks, as it takes 20 seconds; see `fresh_compilations`."""
-    return po.fit(ORACLE.model, ORACLE.data, FIT, progress=False)
+    return po.fit(ORACLE.model, ORACLE.data, method, progress=False)
 
 
 def check_optimum() -> None:
     """The mean-field optimum equals the closed form to 1e-3 relative."""
-    q = fitted().distribution
+    q = fitted(FIT).distribution
     np.testing.assert_allclose(q.mean, ORACLE.mean, rtol=1e-3)
     np.testing.assert_allclose(q.sd, ORACLE.mean_field_sd, rtol=1e-3)
+
+
+def check_rough_optimum() -> None:
+    """That of a tenth of the steps to 1e-2: enough to notice faults of a few per cent."""
+    q = fitted(ROUGH).distribution
+    np.testing.assert_allclose(q.mean, ORACLE.mean, rtol=1e-2)
+    np.testing.assert_allclose(q.sd, ORACLE.mean_field_sd, rtol=1e-2)
 
 
 def check_partition_gradients() -> None:
@@ -62,7 +70,7 @@ def check_partition_gradients() -> None:
 
 def check_elbo_below_evidence() -> None:
     """The ELBO never exceeds the log evidence, and its optimum has the closed-form value."""
-    posterior = fitted()
+    posterior = fitted(FIT)
     estimate = po.elbo(posterior, ORACLE.data, draws=40_000)
     assert estimate.value <= ORACLE.log_evidence + 4 * estimate.error
     assert abs(estimate.value - ORACLE.best_elbo) <= z_limit() * estimate.error + 1e-3
@@ -113,6 +121,7 @@ def check_draws_are_independent() -> None:
 
 CHECKS = [
     check_optimum,
+    check_rough_optimum,
     check_partition_gradients,
     check_elbo_below_evidence,
     check_closed_form_kl,
@@ -176,9 +185,9 @@ def fresh_compilations() -> Iterator[None]:
     ("fault", "catcher"),
     [
         (no_scale, check_partition_gradients),
-        (heavy_kl, check_optimum),
+        (heavy_kl, check_rough_optimum),
         pytest.param(heavy_kl, check_elbo_below_evidence, marks=pytest.mark.slow),
-        pytest.param(wrong_sign, check_optimum, marks=pytest.mark.slow),
+        (wrong_sign, check_rough_optimum),
         (reused_key, check_draws_are_independent),
     ],
     ids=lambda function: function.__name__,

@@ -1,10 +1,8 @@
-"""Numbers that are no shapes compile nothing: a second fit of another length is for free."""
+"""Numbers that are no shapes are arrays; that they compile nothing, `contract/` tests."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,52 +14,7 @@ from oracles import conjugate
 from posterity.run.loop import fixed_for
 
 ORACLE = conjugate(rows=37)  # rows that no other test has
-OTHER: dict[str, Any] = {
-    "steps": 60,
-    "draws": 24,
-    "kl_weight": 0.7,
-    "temperature": 1.2,
-    "friction": 0.15,
-    "target_acceptance": 0.75,
-    "bias": 0.05,
-    "length": 1.5,
-    "energy_var": 1e-3,
-    "leapfrogs": 3,
-    "tolerance": 1e-2,
-    "init_scale": 0.05,
-    "beta_1": 0.8,
-    "warmup": 22,
-}
-
-
-def other(method: Any) -> Any:
-    """The method with another value of every traced setting that has one."""
-    changed = {name: OTHER[name] for name in method.traced if name in OTHER}
-    if getattr(method, "step_size", None) is not None:
-        changed["step_size"] = 0.8 * method.step_size
-    if isinstance(method, po.DADVI):
-        changed["steps"] = 3
-    return dataclasses.replace(method, **changed)
-
-
 rows = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-
-
-@rows
-def test_other_lengths_steps_and_weights_compile_nothing(
-    row: Row, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where chains run in threads, whatever compiles does so in this one."""
-    method = row.short
-    assert method.traced
-    for number, chosen in enumerate((method, other(method))):
-        with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
-            po.fit(ORACLE.model, ORACLE.data, chosen, progress=False)
-        said = [record.getMessage() for record in caplog.records]
-        compiled = [each for each in said if "Finished XLA compilation" in each]
-        loops = [each for each in compiled if "dispatch" in each or "prepare" in each]
-        assert bool(loops) == (number == 0), loops
-        caplog.clear()
 
 
 @rows
@@ -74,7 +27,7 @@ def test_settings_that_are_traced_are_the_methods_own(row: Row) -> None:
     for name in method.traced:
         found = getattr(fixed.whole, name)
         assert found == pytest.approx(getattr(method, name)) if found is not None else True
-    assert fixed.method == fixed_for(other(method), _Sized(3), None).method  # type: ignore[arg-type]
+    assert fixed.method == fixed_for(row.other, _Sized(3), None).method  # type: ignore[arg-type]
     assert fixed.room == 1 << (fixed.room // method.thin).bit_length() - 1 or method.collects
 
 

@@ -35,7 +35,6 @@ class Diagonal(AbstractArrayFisher):
         inverse: jax.Array,
         heat: jax.Array,
     ) -> jax.Array:
-        """Element by element."""
         matrix, base = factor
         noise = normal(key, gradient.shape, gradient.dtype)
         pushed = gradient + jnp.sqrt(heat * inverse * base) * noise

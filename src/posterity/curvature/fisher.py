@@ -54,9 +54,7 @@ class AbstractArrayFisher(AbstractFisher):
     """A size whose spreads are single arrays."""
 
     def sum(self, a: Any, first: jax.Array, b: Any, second: jax.Array) -> jax.Array:
-        """Element by element."""
         return a * first + b * second
 
     def scaled(self, a: Any, spread: jax.Array) -> jax.Array:
-        """Element by element."""
         return a * spread

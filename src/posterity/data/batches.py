@@ -135,7 +135,8 @@ class Batches(eqx.Module):
             return draw(keys).astype(jnp.int32).ravel()
         found = jax.vmap(lambda key: permutation(key, self.room, self.rows))(keys).ravel()
         place = jnp.arange(found.size)
-        return found[(place // self.rows) * self.room + place % self.rows]
+        one = jax.lax.div(place, jnp.broadcast_to(self.rows, place.shape))  # whole numbers from 0
+        return found[place + one * (self.room - self.rows)]
 
 
 def room_for(rows: int) -> int:

@@ -50,7 +50,6 @@ class Draws(AbstractDistribution):
 
     @property
     def size(self) -> int:
-        """D."""
         return self.shape[2]
 
     @property

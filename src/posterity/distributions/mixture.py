@@ -75,7 +75,6 @@ class Mixture(AbstractDensity):
 
     @property
     def size(self) -> int:
-        """D."""
         return self.components.mean.shape[-1]
 
     @property

@@ -22,12 +22,10 @@ class AbstractShifted(AbstractDensity):
 
     @property
     def size(self) -> int:
-        """D."""
         return self.mean.shape[0]
 
     @property
     def noise_size(self) -> int:
-        """D."""
         return self.size
 
 
@@ -153,7 +151,6 @@ class LowRank(AbstractDensity):
 
     @property
     def size(self) -> int:
-        """D."""
         return self.mean.shape[0]
 
     @property

@@ -57,41 +57,32 @@ class Remembered(AbstractPrior):
         return self.base.columns
 
     def latents(self, shapes: Shapes) -> Mapping[str, Latent]:
-        """Those of `base`."""
         return self.base.latents(shapes)
 
     def weights(
         self, latents: Latents, columns: jax.Array | None = None, key: Any = None
     ) -> Mapping[str, jax.Array]:
-        """Those of `base`."""
         return self.base.weights(latents, columns, key)
 
     def log_density(self, latents: Latents) -> jax.Array | None:
-        """That of `base`."""
         return self.base.log_density(latents)
 
     def join(self, parameters: tuple[Any, ...], blocks: tuple[Any, ...]) -> tuple[Any, ...]:
-        """As `base` does."""
         return self.base.join(parameters, blocks)
 
     def term(self, target: Any) -> Recollection:
-        """What is remembered."""
         return Recollection(self, target)
 
     def start(self, weights: Latents, key: jax.Array) -> Mapping[str, jax.Array]:
-        """As `base` does."""
         return self.base.start(weights, key)
 
     def derived(self, latents: Latents) -> Mapping[str, jax.Array]:
-        """What `base` derives."""
         return self.base.derived(latents)
 
     def no_mode(self) -> str | None:
-        """That of `base`."""
         return self.base.no_mode()
 
     def slots(self) -> list[Slot]:
-        """Those of `base`."""
         return self.base.slots()
 
     def check_stored(self) -> None:
@@ -124,7 +115,6 @@ class Remembered(AbstractPrior):
 
     @property
     def form(self) -> AbstractPrior:
-        """That of `base`."""
         return self.base.form
 
     @property
@@ -139,7 +129,6 @@ class Remembered(AbstractPrior):
 
     @property
     def rows_seen(self) -> float:
-        """`rows`."""
         return self.rows
 
     def check(

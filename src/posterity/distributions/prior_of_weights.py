@@ -101,15 +101,12 @@ class JointPrior(AbstractPrior):
     def weights(
         self, latents: Latents, columns: jax.Array | None = None, key: Any = None
     ) -> Mapping[str, jax.Array]:
-        """Those of `base`."""
         return self.base.weights(latents, columns, key)
 
     def derived(self, latents: Latents) -> Mapping[str, jax.Array]:
-        """What `base` derives."""
         return self.base.derived(latents)
 
     def no_mode(self) -> str | None:
-        """That of `base`."""
         return self.base.no_mode()
 
     def slots(self) -> list[Slot]:
@@ -117,12 +114,10 @@ class JointPrior(AbstractPrior):
         return []
 
     def as_distribution(self) -> Any:
-        """q."""
         return self.density
 
     @property
     def form(self) -> AbstractPrior:
-        """`base`."""
         return self.base
 
     def covers(self, path: str) -> bool:

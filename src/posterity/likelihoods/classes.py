@@ -36,7 +36,6 @@ class Bernoulli(AbstractLikelihood):
 
     @property
     def classes(self) -> int:
-        """Two."""
         return 2
 
     @property
@@ -107,7 +106,6 @@ class Categorical(AbstractLikelihood):
 
     @property
     def classes(self) -> int:
-        """K."""
         return self.number
 
     @property

@@ -156,10 +156,13 @@ class AbstractLikelihood(eqx.Module):
         """
         if self.classes:
             _check_labels(y, self.classes)
-        elif self.kind == "count":
+            return
+        if self.kind == "count":
             _check_counts(y)
         supports = [given.support for given in self._probed(y.ndim - 1)]
         allowed = np.any([np.asarray(support(y)) for support in supports], axis=0)
+        if allowed.all():
+            return
         low, high = self.bounds
         refuse_first(
             ~allowed,

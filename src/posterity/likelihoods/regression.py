@@ -35,7 +35,6 @@ class AbstractRegressionLikelihood(AbstractLikelihood):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """None."""
         return -np.inf, np.inf
 
     def check(self, y: np.ndarray) -> None:

@@ -64,12 +64,10 @@ class MAP(AbstractMethod):
 
     @property
     def total_steps(self) -> int:
-        """`steps`."""
         return self.steps
 
     @property
     def evaluations(self) -> float:
-        """One."""
         return 1
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> MAPState:
@@ -103,7 +101,6 @@ class MAP(AbstractMethod):
         return MAPState(theta, optimizer, state.at + 1, state.shrink), MAPInfo(-value, size, ok)
 
     def theta(self, state: MAPState) -> jax.Array:
-        """The current point."""
         return state.position
 
     def retreat(self, state: MAPState) -> MAPState:

@@ -105,10 +105,7 @@ class Model(eqx.Module):
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Path → shape of every parameter of the net, in the order of θ."""
-        leaves = jax.tree_util.tree_leaves_with_path(self.template())
-        if not leaves:
-            raise ValueError("net: it has no floating-point parameters, so nothing can be learned.")
-        return {path_name(path): leaf.shape for path, leaf in leaves}
+        return shapes_by_path(self.template())
 
     def template(self) -> Any:
         """The net's parameters as shapes and dtypes, without computing them."""
@@ -121,6 +118,14 @@ class Model(eqx.Module):
                     "floating-point parameters."
                 )
         return template
+
+
+def shapes_by_path(template: Any) -> dict[str, tuple[int, ...]]:
+    """Path → shape of every parameter of a net, of which `template` has the types."""
+    leaves = jax.tree_util.tree_leaves_with_path(template)
+    if not leaves:
+        raise ValueError("net: it has no floating-point parameters, so nothing can be learned.")
+    return {path_name(path): leaf.shape for path, leaf in leaves}
 
 
 def check_outputs(

@@ -21,7 +21,7 @@ from posterity.learnable import Learned, Slot, is_learned
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.columns import positions, separate
 from posterity.model.latents import check_weights, derived_names, lay_out_prior
-from posterity.model.model import Model, check_outputs
+from posterity.model.model import Model, check_outputs, shapes_by_path
 from posterity.model.target import AbstractTarget, Weights, check_counts
 from posterity.nets.net import AbstractNet
 from posterity.priors.prior import AbstractPrior
@@ -146,7 +146,7 @@ class Target(AbstractTarget):
         described, convolves = check_outputs(model, template, seen, y_shape)
         if columns:
             described = given.with_dtypes(("float",))
-        shapes = model.parameters()
+        shapes = shapes_by_path(template)
         parameters, blocks, latent_count, element_count = lay_out_prior(prior, likelihood, shapes)
         prior.check(likelihood, described, tuple(y_shape))
         start = _at_start(prior, slots)
@@ -199,12 +199,10 @@ class Target(AbstractTarget):
 
     @property
     def predicts(self) -> bool:
-        """True."""
         return True
 
     @property
     def prior_blocks(self) -> tuple[Any, ...]:
-        """`blocks`."""
         return self.blocks
 
     def multiplications(self, rows: int | None) -> float:

@@ -289,7 +289,6 @@ class Prior(AbstractPrior):
         return found
 
     def derived(self, latents: Latents) -> dict[str, jax.Array]:
-        """What the parts derive."""
         return {
             _outward(pattern, name): value
             for pattern, part in self._parts

@@ -102,7 +102,6 @@ class Bar(Watcher):
         self._began = 0.0
 
     def start(self, total: int) -> None:
-        """Show the bar."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -120,7 +119,6 @@ class Bar(Watcher):
         self._began = time.perf_counter()
 
     def update(self, steps: int, figure: float, failures: int, also: dict[str, float]) -> None:
-        """Move the bar."""
         rate = steps / max(time.perf_counter() - self._began, 1e-9)
         shown = f"{self.figure.replace('_', ' ')} {_short(figure)}"
         for name, value in also.items():
@@ -130,7 +128,6 @@ class Bar(Watcher):
         self._bar.update(self._task, completed=steps, rate=f"{rate:,.0f}/s", shown=shown)
 
     def stop(self) -> None:
-        """Leave the finished bar."""
         if self._bar is not None:
             self._bar.stop()
 

@@ -73,12 +73,10 @@ class Turned(AbstractKept):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The value's."""
         return tuple(self.array.shape[self.order.index(axis)] for axis in range(len(self.order)))
 
     @property
     def dtype(self) -> Any:
-        """The value's."""
         return self.array.dtype
 
     def turned(self, order: tuple[int, ...]) -> jax.Array:
@@ -96,13 +94,11 @@ class Merged(AbstractKept):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The value's."""
         rows, *rest = self.apart.shape
         return rows, math.prod(rest)
 
     @property
     def dtype(self) -> Any:
-        """The value's."""
         return self.apart.dtype
 
     def turned(self, order: tuple[int, ...]) -> jax.Array:
@@ -120,12 +116,10 @@ class Spread(AbstractKept):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The value's."""
         return self.full
 
     @property
     def dtype(self) -> Any:
-        """The value's."""
         return self.small.dtype
 
     @property

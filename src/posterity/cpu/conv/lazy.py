@@ -54,17 +54,14 @@ class Scaled(AbstractPending):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The value's."""
         return self.value.shape
 
     @property
     def dtype(self) -> Any:
-        """The value's."""
         return self.value.dtype
 
     @functools.cached_property
     def settled(self) -> Turned:
-        """The product."""
         order = self.value.order
         return Turned(lax.mul(self.value.array, self.by.turned(order)), order)
 
@@ -83,7 +80,6 @@ class Convolved(AbstractPending):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The value's."""
         sizes = dict(zip(self.at.along, (axis.out for axis in self.axes)))
         sizes[self.at.channels] = self.spectra.shape[1] // 2
         sizes[self.at.rows] = self.spectra.shape[2]
@@ -91,12 +87,10 @@ class Convolved(AbstractPending):
 
     @property
     def dtype(self) -> Any:
-        """The value's."""
         return self.spectra.dtype
 
     @functools.cached_property
     def settled(self) -> Turned:
-        """The outputs."""
         made = spectra.outputs(self.spectra, self.axes)
         made = made[:, 0] if len(self.at.along) == 1 else made
         return Turned(made, self.at.order)

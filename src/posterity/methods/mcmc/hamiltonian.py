@@ -105,7 +105,6 @@ class AbstractHamiltonian(AbstractSampler):
         )
 
     def theta(self, state: HamiltonianState) -> jax.Array:
-        """The current draw."""
         return state.position
 
     def facts(self, state: HamiltonianState) -> dict[str, Any]:

@@ -36,11 +36,9 @@ class Diagonal(AbstractMetric):
     var: jax.Array
 
     def velocity(self, momentum: jax.Array) -> jax.Array:
-        """Elementwise."""
         return self.var * momentum
 
     def momentum(self, noise: jax.Array) -> jax.Array:
-        """Elementwise."""
         return noise / jnp.sqrt(self.var)
 
 
@@ -55,7 +53,6 @@ class Dense(AbstractMetric):
     chol: jax.Array
 
     def velocity(self, momentum: jax.Array) -> jax.Array:
-        """One product."""
         return self.cov @ momentum
 
     def momentum(self, noise: jax.Array) -> jax.Array:
@@ -75,7 +72,6 @@ class LowRank(AbstractMetric):
     values: jax.Array
 
     def velocity(self, momentum: jax.Array) -> jax.Array:
-        """Two thin products."""
         return self.sd * self._scaled(self.sd * momentum, self.values)
 
     def momentum(self, noise: jax.Array) -> jax.Array:

@@ -110,7 +110,6 @@ class MCLMC(AbstractSampler):
         return MCLMCState(new, state.at + 1, learned), info
 
     def theta(self, state: MCLMCState) -> jax.Array:
-        """The current draw."""
         return state.moving.theta
 
     def facts(self, state: MCLMCState) -> dict[str, Any]:

@@ -146,7 +146,6 @@ class SGFS(AbstractStochastic):
         return new, StochasticInfo(value, step_size, ok)
 
     def theta(self, state: SGFSState) -> jax.Array:
-        """The current draw."""
         return state.position
 
     def _step_size(self, fisher: AbstractFisher, factor: Any) -> Any:

@@ -115,7 +115,6 @@ class SGLD(AbstractStochastic):
         return SGLDState(moved, going), StochasticInfo(value, step_size, ok)
 
     def theta(self, state: SGLDState) -> jax.Array:
-        """The current draw."""
         return state.position
 
     def _root(self, learned: Any, target: Target, theta: jax.Array) -> Any:

@@ -54,7 +54,6 @@ class AbstractUnderdamped(AbstractStochastic):
     bias: float
 
     def theta(self, state: UnderdampedState) -> jax.Array:
-        """The current draw."""
         return state.position
 
     def _at_rest(self, state: UnderdampedState) -> dict[str, jax.Array]:

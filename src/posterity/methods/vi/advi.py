@@ -180,7 +180,6 @@ class ADVI(AbstractMethod):
 
     @property
     def total_steps(self) -> int:
-        """`steps`."""
         return self.steps
 
     @property
@@ -277,7 +276,6 @@ class ADVI(AbstractMethod):
         return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), each, each.mirrored())
 
     def theta(self, state: ADVIState) -> jax.Array:
-        """The centre of q."""
         return as_family(self.family).centre(state.phi.q)
 
     def retreat(self, state: ADVIState) -> ADVIState:

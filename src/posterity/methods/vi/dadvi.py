@@ -199,7 +199,6 @@ class DADVI(AbstractMethod):
         return max(LEAST_DRAWS, min(2 * size, MOST_ROWS // rows // 2 * 2))
 
     def theta(self, state: DADVIState) -> jax.Array:
-        """The mean of q."""
         return state.phi[0]
 
     def retreat(self, state: DADVIState) -> DADVIState:

@@ -123,7 +123,6 @@ class IVON(AbstractMethod):
 
     @property
     def total_steps(self) -> int:
-        """`steps`."""
         return self.steps
 
     @property
@@ -191,7 +190,6 @@ class IVON(AbstractMethod):
         return new, IVONInfo(elbo, size, initial, floored, ok)
 
     def theta(self, state: IVONState) -> jax.Array:
-        """The mean of q."""
         return state.mean
 
     def retreat(self, state: IVONState) -> IVONState:

@@ -79,7 +79,6 @@ class Flow(AbstractFamily):
         return self.density(phi).mean_and_sd()
 
     def density(self, phi: FlowPhi) -> flows.Flow:
-        """`Flow`."""
         shape = self._shape(phi.mean.size)
         weights = shape.start().astype(phi.mean.dtype) + UNIT * phi.weights
         return flows.Flow(phi.mean, softplus(phi.rho), weights, shape)

@@ -53,7 +53,6 @@ class FullRank(AbstractFamily):
         return self.density(phi).mean_and_sd()
 
     def centre(self, phi: FullRankPhi) -> jax.Array:
-        """The mean."""
         return phi.mean
 
     def push(self, phi: FullRankPhi, noise: jax.Array) -> jax.Array:
@@ -69,5 +68,4 @@ class FullRank(AbstractFamily):
         return jnp.zeros_like(phi.mean), self.chol(phi)
 
     def density(self, phi: FullRankPhi) -> distributions.FullRank:
-        """`FullRank`."""
         return distributions.FullRank(phi.mean, self.chol(phi))

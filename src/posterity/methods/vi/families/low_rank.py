@@ -56,7 +56,6 @@ class LowRank(AbstractFamily):
         return self.density(phi).mean_and_sd()
 
     def centre(self, phi: LowRankPhi) -> jax.Array:
-        """The mean."""
         return phi.mean
 
     def push(self, phi: LowRankPhi, noise: jax.Array) -> jax.Array:
@@ -72,11 +71,9 @@ class LowRank(AbstractFamily):
         return alone - jnp.sum(jnp.log(jnp.diag(chol)))
 
     def root(self, phi: LowRankPhi) -> tuple[jax.Array, jax.Array]:
-        """sd and F."""
         sd = softplus(phi.rho)
         return sd, sd[:, None] * phi.factor
 
     def density(self, phi: LowRankPhi) -> distributions.LowRank:
-        """`LowRank`."""
         sd = softplus(phi.rho)
         return distributions.LowRank(phi.mean, sd, sd[:, None] * phi.factor)

@@ -44,7 +44,6 @@ class MeanField(AbstractFamily):
         return phi if isinstance(phi, Moments) else self.opened(phi)
 
     def centre(self, phi: jax.Array | Moments) -> jax.Array:
-        """The mean."""
         return phi[0]
 
     def push(self, phi: jax.Array | Moments, noise: jax.Array) -> jax.Array:
@@ -53,7 +52,6 @@ class MeanField(AbstractFamily):
         return mean + sd * noise
 
     def density(self, phi: jax.Array | Moments) -> Gaussian:
-        """`Gaussian`."""
         return Gaussian(*self.mean_and_sd(phi))
 
     def to_distribution(self, phi: np.ndarray) -> Gaussian:
