@@ -198,6 +198,15 @@ def test_a_net_that_takes_the_rows_in_no_type_is_refused_by_shape() -> None:
             trace(*_mlp(), spec_of(x))
 
 
+def test_a_net_that_refuses_without_a_word_is_named_by_its_error() -> None:
+    def refuse(params: Any, x: Any) -> Any:
+        raise AssertionError
+
+    net, template = as_net((lambda key: {"w": jnp.zeros(1)}, refuse)), {"w": jnp.zeros(1)}
+    with pytest.raises(ValueError, match=r"rows of shape \(3,\): AssertionError\. Check"):
+        trace(net, template, spec_of(np.zeros((4, 3))))
+
+
 def _mlp() -> tuple[Any, Any]:
     net = po.nets.MLP(2, [3], 1)
     return net, jax.eval_shape(net.init, jax.random.key(0))

@@ -68,6 +68,15 @@ def test_how_the_stream_is_advanced_does_not_matter(rows):
     assert not np.array_equal(one[:4], another)
 
 
+def test_with_replacement_every_row_is_equally_likely_and_the_spare_room_never_drawn():
+    y = np.arange(10, dtype=np.float32)  # the spare room is zeros: too many of row 0 would show
+    batches = as_batches((y[:, None], y), REAL, 4, replacement=True)
+    drawn = stream(batches, jax.random.key(4), 5_000, chunk=500)[1]
+    values, counts = np.unique(drawn, return_counts=True)
+    np.testing.assert_array_equal(values, y)
+    assert stats.chisquare(counts).pvalue > FAILURE_RATE
+
+
 def test_the_full_batch_is_all_rows_in_order():
     for batch_size in (None, 8):
         batches = numbered(8, batch_size)

@@ -45,6 +45,13 @@ FAULTS: tuple[Fault, ...] = (
         ("data/test_batches.py::test_every_pass_uses_every_row_exactly_once",),
     ),
     Fault(
+        "spare-room-drawn",
+        "data/batches.py",
+        "jax.random.randint(key, (self.room,), 0, self.rows)",
+        "jax.random.randint(key, (self.room,), 0, self.room)",
+        ("data/test_batches.py",),
+    ),
+    Fault(
         "permutation-used-twice",
         "data/batches.py",
         "order.epoch + self._passes + 1, self._passes)",

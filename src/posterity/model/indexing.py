@@ -74,9 +74,10 @@ def trace(net: AbstractNet, template: Any, given: InputSpec) -> Traced:
     reason = _telling(errors)
     floats: list[Number] = ["float"] * len(given.leaves)
     rows = given.with_dtypes(floats)
+    said = next(iter(str(reason).splitlines()), "") or type(reason).__name__
     raise ValueError(
-        f"x: the net cannot take rows of shape {rows}: {str(reason).splitlines()[0]} Check "
-        "the number of input columns of the net and of x."
+        f"x: the net cannot take rows of shape {rows}: {said.rstrip('.')}. Check the number of "
+        "input columns of the net and of x."
     ) from reason
 
 
