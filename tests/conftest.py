@@ -37,8 +37,11 @@ if os.environ.get("POSTERITY_TEST_XLA") != "default":
     if (folder := compiling.cache_folder()) is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder.with_name("compiled-for-tests")))
 
+# The collector looks at all that JAX has traced, many times over: 6 % of the time of the tests.
+gc.set_threshold(20_000, 50, 100)
+
 MAPS = Path("/proc/self/maps")
-MANY = 25_000  # memory maps; Linux allows a process 65,530, and every compiled loop takes some
+MANY = 40_000  # memory maps; Linux allows a process 65,530, and every compiled loop takes some
 TESTS = itertools.count(1)
 
 
