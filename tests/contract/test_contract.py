@@ -215,6 +215,16 @@ def test_save_and_load_are_exact(row: Row, tmp_path: Path) -> None:
 
 
 @rows
+def test_it_is_fitted_saved_and_loaded_in_double_precision(row: Row, tmp_path: Path) -> None:
+    with jax.enable_x64(True):
+        posterior = po.fit(ORACLE.model, ORACLE.data, row.minibatch or row.short, progress=False)
+        assert posterior.sample(3).dtype == np.float64
+        assert np.isfinite(posterior.predict(ORACLE.x).total).all()
+        loaded = po.load(posterior.save(tmp_path / "posterior"))
+        np.testing.assert_array_equal(posterior.sample(7, seed=5), loaded.sample(7, seed=5))
+
+
+@rows
 def test_leading_axes_are_chain_and_draw(row: Row) -> None:
     posterior, method = exact_fit(row), row.long
     size = posterior.target.size

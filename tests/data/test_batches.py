@@ -68,6 +68,18 @@ def test_how_the_stream_is_advanced_does_not_matter(rows):
     assert not np.array_equal(one[:4], another)
 
 
+@pytest.mark.parametrize("replacement", [False, True])
+def test_in_double_precision_the_stream_is_the_same(replacement):
+    y = np.arange(11.0)
+    streams = []
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            batches = as_batches((y[:, None], y), REAL, 4, replacement=replacement)
+            streams.append(stream(batches, jax.random.key(2), 5_000, chunk=500)[1])
+    assert streams[1].dtype == np.float64
+    np.testing.assert_array_equal(*streams)
+
+
 def test_with_replacement_every_row_is_equally_likely_and_the_spare_room_never_drawn():
     y = np.arange(10, dtype=np.float32)  # the spare room is zeros: too many of row 0 would show
     batches = as_batches((y[:, None], y), REAL, 4, replacement=True)

@@ -47,8 +47,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "spare-room-drawn",
         "data/batches.py",
-        "jax.random.randint(key, (self.room,), 0, self.rows)",
-        "jax.random.randint(key, (self.room,), 0, self.room)",
+        "jax.random.randint(key, (self.room,), 0, self.rows, jnp.int32)",
+        "jax.random.randint(key, (self.room,), 0, self.room, jnp.int32)",
         ("data/test_batches.py",),
     ),
     Fault(

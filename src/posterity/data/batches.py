@@ -131,12 +131,13 @@ class Batches(eqx.Module):
         """
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(count))
         if self.replacement:
-            draw = jax.vmap(lambda key: jax.random.randint(key, (self.room,), 0, self.rows))
-            return draw(keys).astype(jnp.int32).ravel()
+            draw = lambda key: jax.random.randint(key, (self.room,), 0, self.rows, jnp.int32)
+            return jax.vmap(draw)(keys).ravel()
         found = jax.vmap(lambda key: permutation(key, self.room, self.rows))(keys).ravel()
-        place = jnp.arange(found.size)
-        one = jax.lax.div(place, jnp.broadcast_to(self.rows, place.shape))  # whole numbers from 0
-        return found[place + one * (self.room - self.rows)]
+        place = jnp.arange(found.size, dtype=jnp.int32)
+        rows = jnp.broadcast_to(self.rows, place.shape)
+        one = jax.lax.div(place, rows)  # `//` would look at signs; these are whole numbers from 0
+        return found[place + one * (self.room - rows)]
 
 
 def room_for(rows: int) -> int:

@@ -174,7 +174,7 @@ class ParallelTempering(AbstractSampler):
             at == 0, lambda: looked(target, batch, state.place.theta), lambda: state.place
         )
         length_key, path_key = jax.random.split(path_key)
-        leapfrogs = jax.random.randint(length_key, (), 1, 2 * self.leapfrogs)
+        leapfrogs = jax.random.randint(length_key, (), 1, 2 * self.leapfrogs, jnp.int32)
         above = jax.tree.map(lambda leaf: leaf[1:], place)
         rungs = heat.betas[1:], heat.var, sizes
         above, paths = moved(path_key, target, batch, above, rungs, leapfrogs)
