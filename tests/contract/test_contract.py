@@ -50,9 +50,11 @@ def bound(method: Any) -> tuple[Target, Any, Any, Any]:
 
 @rows
 def test_state_and_info_keep_structure_shapes_and_dtypes(row: Row) -> None:
-    for method in (row.short, row.minibatch):
-        if method is not None:
-            keeps_types(method)
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            for method in (row.short, row.minibatch):
+                if method is not None:
+                    keeps_types(method)
 
 
 def keeps_types(method: AbstractMethod) -> None:
@@ -214,8 +216,10 @@ def test_save_and_load_are_exact(row: Row, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 @rows
 def test_it_is_fitted_saved_and_loaded_in_double_precision(row: Row, tmp_path: Path) -> None:
+    """What fails here mostly fails above, where nothing is compiled."""
     with jax.enable_x64(True):
         posterior = po.fit(ORACLE.model, ORACLE.data, row.minibatch or row.short, progress=False)
         assert posterior.sample(3).dtype == np.float64
