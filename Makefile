@@ -32,7 +32,7 @@ test-default-xla: $(STAMP)  ## the same with XLA's optimisation everywhere, as u
 test-slow: $(STAMP)  ## whole jobs and statistical suites: some minutes
 	POSTERITY_TEST_XLA=default $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow tests
 
-test-faults: $(STAMP)  ## do the tests notice a fault? one edit of the source at a time: some 20 minutes
+test-faults: $(STAMP)  ## do the tests notice a fault? one edit of the source at a time: some minutes
 	$(BIN)/python tests/faults/run.py --jobs $(WORKERS)
 
 test-oldest:  ## the tests with the oldest versions that pyproject.toml allows, in their own environment

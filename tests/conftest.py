@@ -69,7 +69,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFileOrRow(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
-            return file + test[test.find("[") :] if file.endswith("test_contract.py") else file
+            _, _, row = test.partition("[")
+            return f"{file} {row}" if file.endswith("test_contract.py") else file
 
     return ByFileOrRow(config, log)
 

@@ -200,10 +200,13 @@ def test_only_run_places_arrays_and_fetches_them() -> None:
             assert not places.search(path.read_text()), path
 
 
+METHODS = (FunctionType, property, classmethod, staticmethod)
+
+
 def described(cls: type, name: str) -> bool:
     """Whether a method has a docstring, or overrides one that has."""
-    found = [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
-    return any((getattr(each, "__doc__", None) or "").strip() for each in found)
+    found = [vars(base).get(name) for base in cls.__mro__]
+    return any((each.__doc__ or "").strip() for each in found if isinstance(each, METHODS))
 
 
 def test_every_public_method_is_described_by_itself_or_by_what_it_overrides() -> None:
@@ -216,7 +219,19 @@ def test_every_public_method_is_described_by_itself_or_by_what_it_overrides() ->
                     f"{module.name}.{cls.__name__}.{name}"
                     for name, each in vars(cls).items()
                     if not name.startswith("_")
-                    and isinstance(each, (FunctionType, property, classmethod, staticmethod))
+                    and isinstance(each, METHODS)
                     and not (cls.__name__.startswith("_") or described(cls, name))
                 ]
     assert not missing
+
+
+def test_the_house_on_the_page_is_the_house() -> None:
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    drawn = page[page.index("src/posterity/") : page.index("tests/ ")]
+    there = {
+        path.name + "/" * path.is_dir() for path in SOURCE.iterdir() if path.name[0] not in "_."
+    }
+    files = {name for name in there if name.endswith((".py", "/"))}
+    assert {name for name in files if name not in drawn} == set()
+    named = set(re.findall(r"^  (\w+/|\w+\.py)", drawn, re.MULTILINE))
+    assert named <= files

@@ -168,7 +168,7 @@ class GivenBlock(eqx.Module):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The latent's."""
+        """The shape of the latent."""
         return self.block.shape
 
     def constrain(self, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -299,7 +299,7 @@ class DensityBlock(SpanBlock):
         return self.unconstrain(values)
 
     def normal(self) -> None:
-        """None."""
+        """None: estimators know no normal under a joint density."""
 
     def on_real_line(self, at: int) -> bool:
         """Whether element `at` of θ is the latent itself."""

@@ -76,7 +76,7 @@ def test_faults_are_caught(fault: tuple[str, Any], monkeypatch: pytest.MonkeyPat
     jax.clear_caches()
     monkeypatch.setattr(Target, *fault)
     with pytest.raises(AssertionError):
-        check_batches_are_one(3)
+        check_batches_are_one(3, correlations="full")
     monkeypatch.undo()
     jax.clear_caches()
 

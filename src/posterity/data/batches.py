@@ -134,17 +134,22 @@ class Batches(eqx.Module):
             draw = lambda key: jax.random.randint(key, (self.room,), 0, self.rows, jnp.int32)
             return jax.vmap(draw)(keys).ravel()
         found = jax.vmap(lambda key: permutation(key, self.room, self.rows))(keys).ravel()
+        # Without the rest of each: place i is in pass i div N, and every pass before it had a rest.
+        # `lax.div`, because `//` would look at signs, and these are whole numbers from 0.
         place = jnp.arange(found.size, dtype=jnp.int32)
         rows = jnp.broadcast_to(self.rows, place.shape)
-        one = jax.lax.div(place, rows)  # `//` would look at signs; these are whole numbers from 0
-        return found[place + one * (self.room - rows)]
+        passes_before = jax.lax.div(place, rows)
+        return found[place + passes_before * (self.room - rows)]
 
 
 def room_for(rows: int) -> int:
-    """For how many rows batches of so many have places.
+    """For how many rows there are places where batches are drawn from `rows` rows.
 
-    A power of two; of many rows an eighth more at most, for their memory. All of them where a sort
-    has no place for more.
+    A power of two up to `ROUNDED` rows. Above, an eighth more than `rows` at most, as memory then
+    counts. Above `SORTED` it is `rows`: such permutations take no rest.
+
+    >>> room_for(433), room_for(60_000)
+    (512, 61440)
     """
     power = 1 << (rows - 1).bit_length()
     part = 1 if rows > SORTED else power if rows <= ROUNDED else power // 16

@@ -65,12 +65,12 @@ class Mixture(AbstractDensity):
         return cls(jnp.asarray(np.asarray(weights), stacked.mean.dtype), stacked)
 
     def at(self, number: int | jax.Array) -> Component:
-        """One component."""
+        """Component number `number`, from 0."""
         return jax.tree.map(lambda leaf: leaf[number], self.components)
 
     @property
     def count(self) -> int:
-        """K."""
+        """K, the number of components."""
         return self.weights.shape[0]
 
     @property

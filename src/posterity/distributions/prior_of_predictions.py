@@ -119,12 +119,12 @@ class Remembered(AbstractPrior):
 
     @property
     def first(self) -> AbstractPrior:
-        """p₀."""
+        """The first prior p₀, without the predictions."""
         return self.base
 
     @property
     def first_weight(self) -> float:
-        """b."""
+        """The weight b of the first prior."""
         return self.base_weight
 
     @property
@@ -178,12 +178,12 @@ class Recollection(eqx.Module):
 
     @property
     def start(self) -> int:
-        """0, as `stop`."""
+        """Where the part of θ begins; it is of no length."""
         return 0
 
     @property
     def stop(self) -> int:
-        """0."""
+        """Where the part of θ ends."""
         return 0
 
     def log_prior(self, theta: jax.Array, jacobian: bool = True) -> jax.Array:

@@ -27,7 +27,7 @@ class Drawn(Protocol):
 
     @property
     def size(self) -> int:
-        """D."""
+        """D, the length of θ."""
 
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """θ (D,) of draw number `index`."""
@@ -44,7 +44,7 @@ class Window(eqx.Module):
 
     @property
     def size(self) -> int:
-        """D."""
+        """D, the length of θ."""
         return self.theta.shape[1]
 
     @property

@@ -38,12 +38,12 @@ class AbstractKept(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """The value's."""
+        """That of the value, whatever the order it is kept in."""
 
     @property
     @abstractmethod
     def dtype(self) -> Any:
-        """The value's."""
+        """That of the value, whatever the order it is kept in."""
 
     @abstractmethod
     def turned(self, order: tuple[int, ...]) -> jax.Array:
@@ -51,7 +51,7 @@ class AbstractKept(ABC):
 
     @property
     def plain(self) -> jax.Array:
-        """The value."""
+        """The value in its own order of axes."""
         return self.turned(tuple(range(len(self.shape))))
 
     @property
