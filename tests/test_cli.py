@@ -224,7 +224,6 @@ def test_report_is_made_from_the_folder_alone(fitted):
 
 
 def test_demo(tmp_path):
-    pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     out = tmp_path / "demo"
     answer = json.loads(run("demo", "moons", "--steps", "2000", "--out", out, "--json").stdout)

@@ -447,7 +447,8 @@ class Posterior(AbstractPosterior):
     def whole(self, data: Any) -> Batch:
         """All of given data as one batch of the model, checked as in `fit`."""
         target = self.target
-        return as_batches(data, target.likelihood, None, inputs=target.inputs).full
+        batches = as_batches(data, target.likelihood, None, inputs=target.inputs, spare=False)
+        return batches.full
 
 
 class ProgramPosterior(AbstractPosterior):

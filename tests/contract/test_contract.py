@@ -289,11 +289,12 @@ def test_minibatches_are_used(row: Row) -> None:
 
 
 @rows
-def test_minibatches_of_other_data_compile_nothing(row: Row) -> None:
-    if row.minibatch is None:
-        pytest.skip("full-batch method")
+def test_a_fit_to_other_rows_compiles_nothing(row: Row) -> None:
     x, y = ORACLE.data
-    po.fit(ORACLE.model, (x, y), row.minibatch, progress=False)
-    with Compilations() as compiled:
-        po.fit(ORACLE.model, (x[:-3], y[:-3]), row.minibatch, progress=False)
-        assert compiled.since() == 0
+    for method in (row.short, row.minibatch):
+        if method is None:
+            continue
+        po.fit(ORACLE.model, (x, y), method, progress=False)
+        with Compilations() as compiled:
+            po.fit(ORACLE.model, (x[:-3], y[:-3]), method, progress=False)
+            assert compiled.since() == 0

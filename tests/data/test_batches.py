@@ -94,7 +94,19 @@ def test_the_full_batch_is_all_rows_in_order():
         batches = numbered(8, batch_size)
         order = batches.start(jax.random.key(0))
         batch = batches.batch(batches.advance(jax.random.key(0), order, 5), 3)
-        np.testing.assert_array_equal(batch.y, np.arange(8))
+        np.testing.assert_array_equal(batch.y[: batch.valid], np.arange(8))
+        assert batch.valid == (8 if batch_size is None else None)
+
+
+def test_rows_that_fill_the_room_are_copies_of_the_last_and_count_for_nothing():
+    batches = numbered(11, None)
+    batch = batches.batch(batches.start(jax.random.key(0)), 0)
+    assert batch.valid == 11
+    np.testing.assert_array_equal(batch.y, [*range(11), *[10] * 5])
+    np.testing.assert_array_equal(batch.x[:, 0], 10 * np.asarray(batch.y))
+    np.testing.assert_array_equal(batch.kept(batch.y + 1), [*range(1, 12), *[0] * 5])
+    np.testing.assert_array_equal(batches.full.y, np.arange(11))
+    assert numbered(11, 11).full.y.shape == (11,)  # who asks for all rows finds no others
 
 
 def test_columns_are_the_same_rows():
@@ -127,6 +139,13 @@ def test_a_permutation_with_room_to_spare_is_one_of_the_rows(room, rows):
 def test_the_room_of_so_many_rows(rows, room):
     assert module.room_for(rows) == room
     assert numbered(rows, 1).full.y.shape == (rows,)
+
+
+def test_the_room_is_at_most_an_eighth_more_than_the_rows_where_each_step_pays_for_it():
+    for rows in (*range(1, 3_000), 60_000, 2**20 + 1):
+        room = module.room_for(rows, drawn=False)
+        assert rows <= room <= max(rows + 15, rows * 9 / 8)
+        assert room % 16 == 0
 
 
 @pytest.mark.parametrize("n", [2, 3])
@@ -179,8 +198,8 @@ def test_every_form_of_the_same_numbers_is_the_same_data(form):
     last = FORMS[form].iloc[:, 2] if "pandas" in form else np.asarray(x)[:, 2]
     batches = as_batches((x, last), REAL, 2)
     assert batches.x.dtype == batches.y.dtype == jnp.float32
-    np.testing.assert_array_equal(batches.x, BASE)
-    np.testing.assert_array_equal(batches.y, BASE[:, 2])
+    np.testing.assert_array_equal(batches.full.x, BASE)
+    np.testing.assert_array_equal(batches.full.y, BASE[:, 2])
 
 
 @pytest.mark.parametrize("cast", [bool, np.int8, float, object, "pandas"])
@@ -191,7 +210,7 @@ def test_labels_of_every_dtype_are_the_same_labels(cast):
         (po.likelihoods.Bernoulli(), jnp.float32),
         (po.likelihoods.Categorical(2), jnp.int32),
     ):
-        found = as_batches((BASE, given), likelihood, None).y
+        found = as_batches((BASE, given), likelihood, None).full.y
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, y)
 
@@ -212,8 +231,8 @@ def test_data_are_not_changed_and_not_shared():
     x, y = BASE.astype(np.float32), BASE[:, 0].astype(np.float32)
     batches = as_batches((x, y), REAL, None)
     x[:], y[:] = -1, -1
-    np.testing.assert_array_equal(batches.x, BASE)
-    np.testing.assert_array_equal(batches.y, BASE[:, 0])
+    np.testing.assert_array_equal(batches.full.x, BASE)
+    np.testing.assert_array_equal(batches.full.y, BASE[:, 0])
 
 
 def test_masked_values_are_refused():

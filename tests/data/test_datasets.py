@@ -1,6 +1,8 @@
 """Example data: where they come from, and that they are the published ones."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +39,31 @@ def tiny(tmp_path, monkeypatch):
     return source
 
 
-def test_moons_are_scikit_learns():
+@pytest.mark.parametrize(("n", "noise", "seed"), [(1000, 0.2, 0), (2, 0.2, 3), (777, 0.0, 1)])
+def test_moons_are_scikit_learns(n, noise, seed):
     pytest.importorskip("sklearn")
     from sklearn.datasets import make_moons
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import scale
 
-    x, y = make_moons(noise=0.2, random_state=0, n_samples=1000)
+    x, y = make_moons(noise=noise, random_state=seed, n_samples=n)
     parts = train_test_split(scale(x).astype("f4"), y, test_size=0.5, random_state=1)
-    moons = po.data.moons()
+    moons = po.data.moons(n, noise, seed)
     for given, expected in zip((moons.x_train, moons.x_test, moons.y_train, moons.y_test), parts):
         np.testing.assert_array_equal(given, expected)
         assert given.dtype == np.float32
+
+
+@pytest.mark.parametrize("bad", [{"n": 1}, {"n": 2.5}, {"n": True}, {"noise": -1.0}])
+def test_moons_out_of_range_are_refused(bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))}: must be"):
+        po.data.moons(**bad)
+
+
+def test_moons_need_numpy_alone():
+    used = "import sys, posterity as po; po.data.moons(); print('sklearn' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", used], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("name", list(datasets.TABLES))

@@ -195,9 +195,23 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "batch-not-scaled",
         "model/target.py",
-        "return self.rows / each.shape[0] * jnp.sum(each)",
+        "return self.rows / size * jnp.sum(each)",
         "return jnp.sum(each)",
         ("model/test_target.py::test_the_average_over_a_partition_is_the_full_value_and_gradient",),
+    ),
+    Fault(
+        "filled-rows-counted",
+        "model/net_target.py",
+        "< self.valid, each, 0)",
+        "<= self.valid, each, 0)",
+        ("data/test_batches.py",),
+    ),
+    Fault(
+        "filled-rows-scaled",
+        "model/target.py",
+        "size = each.shape[0] if batch.valid is None else batch.valid",
+        "size = each.shape[0]",
+        ("contract/test_contract.py::test_conjugate_regression",),
     ),
     Fault(
         "kl-per-row",

@@ -66,7 +66,7 @@ def _prior_twice(self: Target, theta: Any, blocks: Any, jacobian: bool = True) -
     return found + (first if joint else 0.0)
 
 
-def _all_rows(self: Target, each: Any) -> Any:
+def _all_rows(self: Target, each: Any, batch: Any) -> Any:
     return len(ORACLE.y) / each.shape[0] * jnp.sum(each)
 
 

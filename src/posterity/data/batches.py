@@ -17,6 +17,7 @@ from posterity.model.net_target import Batch
 
 ROWS_AHEAD = 8_192  # permuted at a time: short passes would break the compiled loop up
 ROUNDED = 8_192  # rows up to which batches have room for a power of two of them
+LANES = 16  # rows at a time for a CPU's vectors: other numbers of rows take longer
 SORTED = 2**20  # rows up to which permutations are sorts of packed integers
 
 
@@ -27,20 +28,21 @@ class Batches(eqx.Module):
     rows tB … (t+1)B − 1 of the stream. So every pass uses every row exactly once, every batch has
     exactly B rows (one may end a pass and begin the next), and N/B is always the right scale.
 
-    Where batches are drawn, there is `room` for more rows than N, and N is an array: a compiled
-    loop serves every N of the same room. Where each step uses all rows there is none to spare, as
-    every step would pay for it.
+    There is `room` for more rows than N, and N is an array: a compiled loop serves every N of the
+    same room. Where each step uses all rows, copies of the last row fill the room, and count for
+    nothing.
 
     Args:
         x: inputs: an array (room, ...), or a tuple or dictionary of them; one array's transpose
             where `columns`. y: targets (room,) or (room, targets).
-        rows: N, of which `x` and `y` have data; zeros follow.
+        rows: N, of which `x` and `y` have data.
         batch_size: B, or None for all rows.
         columns: whether `x` is stored column by column, for nets that compute features first: the
             net's own transpose then costs nothing, which is a tenth of a small net's step.
         replacement: whether each row of a batch is any of all rows, whatever came before. The noise
             of one batch then says nothing of the next's, which SGFS and others rely on; "a pass" is
             N rows so drawn.
+        spare: whether the room may be larger than N, for any N that fits.
     """
 
     x: Any
@@ -49,14 +51,16 @@ class Batches(eqx.Module):
     batch_size: int | None = eqx.field(static=True)
     columns: bool = eqx.field(static=True, default=False)
     replacement: bool = eqx.field(static=True, default=False)
+    spare: bool = eqx.field(static=True, default=False)
 
     @property
     def full(self) -> Batch:
-        """All rows as one batch; where batches are drawn, on the host."""
-        if self.batch_size is None:
-            return Batch(self.x.T if self.columns else self.x, self.y)
+        """All rows as one batch, and no others; on the host where there is room for more."""
+        x = self.x.T if self.columns else self.x
+        if not self.spare:
+            return Batch(x, self.y)
         # Sliced by NumPy: nothing is compiled.
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[: int(self.rows)], Batch(self.x, self.y))
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: int(self.rows)], Batch(x, self.y))
 
     def some(self, count: int) -> Any:
         """Inputs of up to `count` evenly spaced rows, on the host."""
@@ -100,7 +104,8 @@ class Batches(eqx.Module):
     def batch(self, order: Order, index: jax.Array) -> Batch:
         """The batch `index` steps on from `order`; `index` must be below `left(order)`."""
         if self.batch_size is None:
-            return self.full
+            x = self.x.T if self.columns else self.x
+            return Batch(x, self.y, self.rows if self.spare else None)
         start = order.offset + index * self.batch_size
         rows = jax.lax.dynamic_slice(order.rows, (start,), (self.batch_size,))
         # Permutations are in bounds; checking that again would cost more than the copy.
@@ -135,24 +140,30 @@ class Batches(eqx.Module):
             return jax.vmap(draw)(keys).ravel()
         found = jax.vmap(lambda key: permutation(key, self.room, self.rows))(keys).ravel()
         # Without the rest of each: place i is in pass i div N, and every pass before it had a rest.
-        # `lax.div`, because `//` would look at signs, and these are whole numbers from 0.
+        # A CPU divides floats 8 at a time and whole numbers one by one. Half a place away from
+        # whole quotients, floats are right for the 2²¹ places that there are at most.
         place = jnp.arange(found.size, dtype=jnp.int32)
-        rows = jnp.broadcast_to(self.rows, place.shape)
-        passes_before = jax.lax.div(place, rows)
-        return found[place + passes_before * (self.room - rows)]
+        quotient = (place.astype(jnp.float32) + 0.5) / jnp.float32(self.rows)
+        passes_before = quotient.astype(jnp.int32)
+        return found[place + passes_before * (self.room - self.rows)]
 
 
-def room_for(rows: int) -> int:
-    """For how many rows there are places where batches are drawn from `rows` rows.
+def room_for(rows: int, *, drawn: bool = True) -> int:
+    """For how many rows there are places.
 
-    A power of two up to `ROUNDED` rows. Above, an eighth more than `rows` at most, as memory then
-    counts. Above `SORTED` it is `rows`: such permutations take no rest.
+    Args:
+        rows: N. drawn: whether batches are drawn, or each step uses all rows and pays for the room.
 
-    >>> room_for(433), room_for(60_000)
-    (512, 61440)
+    Where batches are drawn, a power of two up to `ROUNDED` rows, and `rows` above `SORTED`: such
+    permutations take no rest. Otherwise a multiple of `LANES`, an eighth more than N at most.
+
+    >>> room_for(433), room_for(60_000), room_for(433, drawn=False)
+    (512, 61440, 448)
     """
     power = 1 << (rows - 1).bit_length()
-    part = 1 if rows > SORTED else power if rows <= ROUNDED else power // 16
+    if drawn and rows > SORTED:
+        return rows
+    part = power if drawn and rows <= ROUNDED else max(LANES, power // 16)
     return -(-rows // part) * part
 
 
@@ -195,41 +206,44 @@ class Pair(NamedTuple):
         *,
         features_first: bool = False,
         replacement: bool = False,
+        spare: bool = True,
     ) -> Batches:
         """The data where the compiled loop can use them.
 
         Args:
             batch_size, features_first, replacement: as `as_batches`.
             inputs: the types of x; None for floats.
+            spare: whether there may be room for more rows, so that another N compiles nothing.
 
         Raises:
             ValueError: NaN or infinite inputs, or a batch size out of range.
         """
-        x, rows = self.x.converted(inputs), self.x.rows
+        x, y, rows = self.x.converted(inputs), self.y, self.x.rows
         if batch_size is not None:
             if not isinstance(batch_size, (int, np.integer)) or not 1 <= batch_size <= rows:
                 raise ValueError(
                     f"batch_size: must be a whole number from 1 to the {rows} rows of the data, "
                     f"not {batch_size!r}; leave it out to use all rows in every step."
                 )
-            all_rows = batch_size == rows and not replacement
-            batch_size = None if all_rows else int(batch_size)
+            if batch_size == rows and not replacement:
+                # Who asks for N rows may take them one by one, and finds no others.
+                batch_size, spare = None, False
         one = isinstance(x, np.ndarray) and x.ndim == 2
         columns = features_first and batch_size is None and one
+        room = room_for(rows, drawn=batch_size is not None) if spare else rows
+        if room > rows:
+            x, y = jax.tree.map(lambda array: _padded(array, room), (x, y))
         x = np.ascontiguousarray(x.T) if columns else x
-        room = rows if batch_size is None else room_for(rows)
-        data = (
-            (x, self.y) if room == rows else jax.tree.map(lambda a: _padded(a, room), (x, self.y))
-        )
         # jnp.asarray would compile a copy first.
-        x, y = jax.device_put(data, may_alias=room > rows)
-        return Batches(x, y, np.int32(rows), batch_size, columns, replacement)
+        x, y = jax.device_put((x, y), may_alias=room > rows)
+        size = None if batch_size is None else int(batch_size)
+        return Batches(x, y, np.int32(rows), size, columns, replacement, spare)
 
 
 def _padded(array: np.ndarray, room: int) -> np.ndarray:
-    """A copy with zeros after its rows, up to `room`."""
-    padded = np.zeros((room, *array.shape[1:]), array.dtype)
-    padded[: len(array)] = array
+    """A copy that repeats its last row, which a net can take, up to `room` rows."""
+    padded = np.empty((room, *array.shape[1:]), array.dtype)
+    padded[: len(array)], padded[len(array) :] = array, array[-1:]
     return padded
 
 
@@ -266,6 +280,7 @@ def as_batches(
     features_first: bool = False,
     replacement: bool = False,
     inputs: InputSpec | None = None,
+    spare: bool = True,
 ) -> Batches:
     """Check data once and put it where the compiled loop can use it.
 
@@ -276,6 +291,7 @@ def as_batches(
         features_first: whether the net begins by transposing the rows.
         replacement: whether batches are drawn with replacement.
         inputs: the description of x that a model was fitted to; None for floats of any shape.
+        spare: whether there may be room for more rows, so that another N compiles nothing.
 
     Raises:
         TypeError: `data` is no pair, or an array holds no numbers.
@@ -284,7 +300,9 @@ def as_batches(
             the first bad index and the remedy.
     """
     pair = as_pair(data, likelihood, inputs)
-    return pair.batches(batch_size, inputs, features_first=features_first, replacement=replacement)
+    return pair.batches(
+        batch_size, inputs, features_first=features_first, replacement=replacement, spare=spare
+    )
 
 
 def as_targets(

@@ -57,31 +57,39 @@ TABLES = {
 def moons(n: int = 1000, noise: float = 0.2, seed: int = 0) -> Split:
     """Two interleaving half circles, standardised and halved.
 
-    scikit-learn's ``make_moons(n_samples=n, noise=noise, random_state=seed)``, then ``scale``, then
-    ``train_test_split(test_size=0.5, random_state=1)``.
+    The numbers of scikit-learn's ``make_moons(n_samples=n, noise=noise, random_state=seed)``, then
+    ``scale``, then ``train_test_split(test_size=0.5, random_state=1)``. They are made by NumPy:
+    importing scikit-learn takes as long as the rest of a first fit.
 
     Args:
-        n: number of rows. noise: sd of the noise, before scaling. seed: of the noise.
+        n: number of rows, 2 or more. noise: sd of the noise, before scaling. seed: of the noise.
 
     Returns:
         A `Split` in float32: inputs (rows, 2), labels 0 and 1.
 
     Raises:
-        ImportError: scikit-learn is not installed.
+        ValueError: a setting out of range.
 
     >>> moons().x_train.shape
     (500, 2)
     """
-    _need_sklearn("moons")
-    from sklearn.datasets import make_moons
-    from sklearn.model_selection import train_test_split
-    from sklearn.preprocessing import scale
-
-    x, y = make_moons(noise=noise, random_state=seed, n_samples=n)
-    x_train, x_test, y_train, y_test = train_test_split(
-        scale(x).astype(np.float32), y.astype(np.float32), test_size=0.5, random_state=1
-    )
-    return Split(x_train, y_train, x_test, y_test)
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
+        raise ValueError(f"n: must be a whole number, 2 or more, not {n!r}.")
+    if not 0 <= noise < np.inf:
+        raise ValueError(f"noise: must be a finite number, 0 or more, not {noise!r}.")
+    rng = np.random.RandomState(seed)
+    outer, inner = (np.linspace(0, np.pi, count) for count in (n // 2, n - n // 2))
+    x = np.concatenate([np.cos(outer), 1 - np.cos(inner)])
+    y = np.concatenate([np.sin(outer), 0.5 - np.sin(inner)])
+    order = np.arange(n)
+    rng.shuffle(order)
+    points = np.stack([x, y], axis=1)[order]
+    points = points + rng.normal(scale=noise, size=points.shape)
+    points = ((points - points.mean(axis=0)) / points.std(axis=0)).astype(np.float32)
+    labels = (order >= n // 2).astype(np.float32)
+    halves = np.random.RandomState(1).permutation(n)
+    test, train = halves[: n - n // 2], halves[n - n // 2 :]
+    return Split(points[train], labels[train], points[test], labels[test])
 
 
 def breast_cancer(test_fraction: float = 0.2, seed: int = 0) -> Split:

@@ -60,6 +60,11 @@ class Arguments(eqx.Module):
         return 1
 
     @property
+    def valid(self) -> None:
+        """None: the data have no room for more."""
+        return None
+
+    @property
     def full(self) -> Arguments:
         """All of the data."""
         return self

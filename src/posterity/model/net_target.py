@@ -29,10 +29,22 @@ from posterity.storable import stored
 
 
 class Batch(NamedTuple):
-    """Rows of data: inputs `x`, arrays (B, ...), and targets `y` (B,) or (B, targets)."""
+    """Rows of data, as the compiled loop hands them to a method.
+
+    Attributes:
+        x: inputs: arrays (B, ...). y: targets (B,) or (B, targets).
+        valid: how many rows are data, where the last ones only fill the room; None for all.
+    """
 
     x: Any
     y: jax.Array
+    valid: Any = None
+
+    def kept(self, each: jax.Array) -> jax.Array:
+        """One number per row (B,), and 0 for rows that are no data."""
+        if self.valid is None:
+            return each
+        return jnp.where(jnp.arange(each.shape[0]) < self.valid, each, 0)
 
 
 @stored("targets.Net")
@@ -368,9 +380,9 @@ class Target(AbstractTarget):
         return self.likelihood.distribution(*self.outputs(theta, x, aside))
 
     def log_likelihood(self, theta: jax.Array, batch: Batch, aside: Any = None) -> jax.Array:
-        """log p(yᵢ | xᵢ, θ) of every example of the batch: (B,)."""
+        """log p(yᵢ | xᵢ, θ) of every example of the batch: (B,); 0 where a row is no data."""
         outputs, unknowns = self.outputs(theta, batch.x, aside)
-        return self.likelihood.log_prob(outputs, batch.y, unknowns)
+        return batch.kept(self.likelihood.log_prob(outputs, batch.y, unknowns))
 
     def log_prior(self, theta: jax.Array, *, jacobian: bool = True) -> jax.Array:
         """log p(θ): of the unconstrained θ, or of what it stands for with ``jacobian=False``."""

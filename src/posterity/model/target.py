@@ -148,11 +148,12 @@ class AbstractTarget(eqx.Module):
 
     def scaled_log_likelihood(self, theta: jax.Array, batch: Any) -> jax.Array:
         """(N / B) Σ log p(yᵢ | xᵢ, θ): the unbiased estimate of the log likelihood of all rows."""
-        return self.scaled(self.log_likelihood(theta, batch))
+        return self.scaled(self.log_likelihood(theta, batch), batch)
 
-    def scaled(self, each: jax.Array) -> jax.Array:
-        """(N / B) Σ of one log likelihood per row of a batch (B,)."""
-        return self.rows / each.shape[0] * jnp.sum(each)
+    def scaled(self, each: jax.Array, batch: Any) -> jax.Array:
+        """(N / B) Σ of one log likelihood per row of a batch (B,), 0 where a row is no data."""
+        size = each.shape[0] if batch.valid is None else batch.valid
+        return self.rows / size * jnp.sum(each)
 
     def summed(self, mean: jax.Array) -> jax.Array:
         """N · mean: what a mean over rows stands for of the sum over all of them."""

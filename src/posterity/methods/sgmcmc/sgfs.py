@@ -184,7 +184,7 @@ class SGFS(AbstractStochastic):
             noise = row_gradients(difference, batch, size, fisher)[2]
             anchor = self._variates.seen(target, anchor, theta, batch)
         seen = state.seen.joined(fisher, spread, noise, now.learns)
-        return prior + target.scaled(each), gradient, anchor, seen
+        return prior + target.scaled(each, batch), gradient, anchor, seen
 
     def _factor(
         self, target: Target, theta: jax.Array, fisher: AbstractFisher, seen: Seen, batch: Batch
