@@ -447,7 +447,7 @@ class Posterior(AbstractPosterior):
     def whole(self, data: Any) -> Batch:
         """All of given data as one batch of the model, checked as in `fit`."""
         target = self.target
-        batches = as_batches(data, target.likelihood, None, inputs=target.inputs, spare=False)
+        batches = as_batches(data, target.likelihood, None, inputs=target.inputs, spare=None)
         return batches.full
 
 

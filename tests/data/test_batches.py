@@ -94,17 +94,16 @@ def test_the_full_batch_is_all_rows_in_order():
         batches = numbered(8, batch_size)
         order = batches.start(jax.random.key(0))
         batch = batches.batch(batches.advance(jax.random.key(0), order, 5), 3)
-        np.testing.assert_array_equal(batch.y[: batch.valid], np.arange(8))
-        assert batch.valid == (8 if batch_size is None else None)
+        np.testing.assert_array_equal(batch.y[:8], np.arange(8))
+        assert len(batch.y) == (16 if batch_size is None else 8)
 
 
 def test_rows_that_fill_the_room_are_copies_of_the_last_and_count_for_nothing():
     batches = numbered(11, None)
     batch = batches.batch(batches.start(jax.random.key(0)), 0)
-    assert batch.valid == 11
     np.testing.assert_array_equal(batch.y, [*range(11), *[10] * 5])
     np.testing.assert_array_equal(batch.x[:, 0], 10 * np.asarray(batch.y))
-    np.testing.assert_array_equal(batch.kept(batch.y + 1), [*range(1, 12), *[0] * 5])
+    np.testing.assert_array_equal(batch.weighed(batch.y + 1), [*range(1, 12), *[0] * 5])
     np.testing.assert_array_equal(batches.full.y, np.arange(11))
     assert numbered(11, 11).full.y.shape == (11,)  # who asks for all rows finds no others
 
@@ -143,9 +142,14 @@ def test_the_room_of_so_many_rows(rows, room):
 
 def test_the_room_is_at_most_an_eighth_more_than_the_rows_where_each_step_pays_for_it():
     for rows in (*range(1, 3_000), 60_000, 2**20 + 1):
-        room = module.room_for(rows, drawn=False)
+        room = module.room_for(rows, spare=0)
         assert rows <= room <= max(rows + 15, rows * 9 / 8)
         assert room % 16 == 0
+
+
+@pytest.mark.parametrize(("spare", "room"), [(0, 320), (211, 320), (212, 512), (np.inf, 512)])
+def test_the_room_is_a_power_of_two_where_a_run_is_short(spare, room):
+    assert module.room_for(300, spare=spare) == room
 
 
 @pytest.mark.parametrize("n", [2, 3])

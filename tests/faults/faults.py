@@ -195,22 +195,22 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "batch-not-scaled",
         "model/target.py",
-        "return self.rows / size * jnp.sum(each)",
+        "return self.rows / each.shape[0] * jnp.sum(each)",
         "return jnp.sum(each)",
         ("model/test_target.py::test_the_average_over_a_partition_is_the_full_value_and_gradient",),
     ),
     Fault(
         "filled-rows-counted",
         "model/net_target.py",
-        "< self.valid, each, 0)",
-        "<= self.valid, each, 0)",
+        "each if self.weights is None else self.weights * each",
+        "each",
         ("data/test_batches.py",),
     ),
     Fault(
         "filled-rows-scaled",
         "model/target.py",
-        "size = each.shape[0] if batch.valid is None else batch.valid",
-        "size = each.shape[0]",
+        "if batch.weights is not None:",
+        "if False:",
         ("contract/test_contract.py::test_conjugate_regression",),
     ),
     Fault(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import special, stats
 
 import posterity as po
+from compilations import Compilations
 from handmade import draws_of, gaussian_of, linear, posterior_of
 from known import CASES, LOGITS, F, X
 from posterity.predict import stream
@@ -68,6 +70,26 @@ def test_the_seed_decides_the_draws():
     np.testing.assert_array_equal(one.mean, again.mean)
     np.testing.assert_array_equal(one.raw(of="y"), again.raw(of="y"))
     assert not np.isclose(one.mean, other.mean).any()
+
+
+def test_predictions_at_other_rows_compile_nothing_where_they_are_quick():
+    posterior = CASES["normal"][0]
+    posterior.predict(X[:5]).quantile(0.1)
+    with Compilations() as compiled:
+        few = posterior.predict(X[:4])
+        few.quantile(0.1)
+    assert compiled.names == []
+    assert few.mean.shape == (4,)
+    np.testing.assert_array_equal(few.mean, posterior.predict(X[:5]).mean[:4])
+
+
+def test_a_net_that_takes_long_is_evaluated_at_no_other_rows():
+    long = SimpleNamespace(draws=1_000, target=SimpleNamespace(multiplications=lambda rows: 2e4))
+    assert stream._room(long, 1, each=1) == 1
+    long.draws = 100
+    assert stream._room(long, 1, each=1) == 16
+    assert stream._room(long, 140, each=1) == 256
+    assert stream._room(long, 140, each=5) == 144
 
 
 # -- classes -------------------------------------------------------------------------------------

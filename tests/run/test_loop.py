@@ -11,12 +11,13 @@ import numpyro.distributions as dist
 import pytest
 
 import posterity as po
+from posterity.data.batches import SPARED
 from posterity.model.arguments import as_arguments
 from posterity.model.net_target import Target
 from posterity.model.program_target import ProgramTarget
 from posterity.model.target import AbstractTarget
 from posterity.run import loop
-from posterity.run.loop import brief, compiled_for, thorough
+from posterity.run.loop import brief, compiled_for, spare_rows, thorough
 
 SMALL = po.Model(po.nets.MLP(1, [3], 1), po.priors.Normal(), po.likelihoods.Normal(0.1))
 CONVOLUTION = po.nets.CNN((4, 4, 1), [2], [], 2)
@@ -62,6 +63,13 @@ def test_short_runs_of_small_nets_are_brief(method: Any, target: Any) -> None:
 )
 def test_others_are_compiled_well(method: Any, target: Any) -> None:
     assert compiled_for(method, target) is thorough
+
+
+def test_rows_to_spare_cost_a_run_as_much_as_it_may_spend_on_them() -> None:
+    target, method = small(), po.ADVI(steps=1_000, draws=2)
+    assert spare_rows(method, target) == SPARED / (1_000 * 2 * target.size)
+    assert spare_rows(po.NUTS(draws=10), target) == 0  # paths are as long as they are
+    assert spare_rows(po.MAP(steps=10), program()) == 0
 
 
 def test_both_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

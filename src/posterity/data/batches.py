@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.dtypes import float_dtype
 from posterity.inputs import Given, InputSpec, as_finite, as_numbers, read
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.arguments import Order
@@ -18,6 +19,7 @@ from posterity.model.net_target import Batch
 ROWS_AHEAD = 8_192  # permuted at a time: short passes would break the compiled loop up
 ROUNDED = 8_192  # rows up to which batches have room for a power of two of them
 LANES = 16  # rows at a time for a CPU's vectors: other numbers of rows take longer
+SPARED = 25 * 10**7  # multiplications for rows that fill a room, 0.1 s: a tenth of compiling again
 SORTED = 2**20  # rows up to which permutations are sorts of packed integers
 
 
@@ -42,7 +44,8 @@ class Batches(eqx.Module):
         replacement: whether each row of a batch is any of all rows, whatever came before. The noise
             of one batch then says nothing of the next's, which SGFS and others rely on; "a pass" is
             N rows so drawn.
-        spare: whether the room may be larger than N, for any N that fits.
+        weights: (room,), 1 for rows of data and 0 for others, where each step uses all rows and the
+            room may be larger than N; otherwise None.
     """
 
     x: Any
@@ -51,13 +54,13 @@ class Batches(eqx.Module):
     batch_size: int | None = eqx.field(static=True)
     columns: bool = eqx.field(static=True, default=False)
     replacement: bool = eqx.field(static=True, default=False)
-    spare: bool = eqx.field(static=True, default=False)
+    weights: jax.Array | None = None
 
     @property
     def full(self) -> Batch:
         """All rows as one batch, and no others; on the host where there is room for more."""
         x = self.x.T if self.columns else self.x
-        if not self.spare:
+        if self.batch_size is None and self.weights is None:
             return Batch(x, self.y)
         # Sliced by NumPy: nothing is compiled.
         return jax.tree.map(lambda leaf: np.asarray(leaf)[: int(self.rows)], Batch(x, self.y))
@@ -105,7 +108,7 @@ class Batches(eqx.Module):
         """The batch `index` steps on from `order`; `index` must be below `left(order)`."""
         if self.batch_size is None:
             x = self.x.T if self.columns else self.x
-            return Batch(x, self.y, self.rows if self.spare else None)
+            return Batch(x, self.y, self.weights)
         start = order.offset + index * self.batch_size
         rows = jax.lax.dynamic_slice(order.rows, (start,), (self.batch_size,))
         # Permutations are in bounds; checking that again would cost more than the copy.
@@ -148,22 +151,22 @@ class Batches(eqx.Module):
         return found[place + passes_before * (self.room - self.rows)]
 
 
-def room_for(rows: int, *, drawn: bool = True) -> int:
-    """For how many rows there are places.
+def room_for(rows: int, spare: float | None = None) -> int:
+    """For how many rows there are places: a power of two, or an eighth more than N at most.
 
     Args:
-        rows: N. drawn: whether batches are drawn, or each step uses all rows and pays for the room.
+        rows: N. spare: how many rows each step may take for nothing, where it takes all rows.
+            None where batches are drawn: up to `ROUNDED` rows the room then costs a step nothing,
+            and above `SORTED` there is none to spare, as such permutations take no rest.
 
-    Where batches are drawn, a power of two up to `ROUNDED` rows, and `rows` above `SORTED`: such
-    permutations take no rest. Otherwise a multiple of `LANES`, an eighth more than N at most.
-
-    >>> room_for(433), room_for(60_000), room_for(433, drawn=False)
-    (512, 61440, 448)
+    >>> room_for(433), room_for(60_000), room_for(433, spare=10), room_for(433, spare=100)
+    (512, 61440, 448, 512)
     """
     power = 1 << (rows - 1).bit_length()
-    if drawn and rows > SORTED:
-        return rows
-    part = power if drawn and rows <= ROUNDED else max(LANES, power // 16)
+    if spare is None:
+        part = 1 if rows > SORTED else power if rows <= ROUNDED else power // 16
+    else:
+        part = max(LANES, power if power - rows <= spare else power // 16)
     return -(-rows // part) * part
 
 
@@ -206,14 +209,14 @@ class Pair(NamedTuple):
         *,
         features_first: bool = False,
         replacement: bool = False,
-        spare: bool = True,
+        spare: float | None = 0.0,
     ) -> Batches:
         """The data where the compiled loop can use them.
 
         Args:
             batch_size, features_first, replacement: as `as_batches`.
             inputs: the types of x; None for floats.
-            spare: whether there may be room for more rows, so that another N compiles nothing.
+            spare: as `as_batches`.
 
         Raises:
             ValueError: NaN or infinite inputs, or a batch size out of range.
@@ -227,17 +230,20 @@ class Pair(NamedTuple):
                 )
             if batch_size == rows and not replacement:
                 # Who asks for N rows may take them one by one, and finds no others.
-                batch_size, spare = None, False
+                batch_size, spare = None, None
         one = isinstance(x, np.ndarray) and x.ndim == 2
         columns = features_first and batch_size is None and one
-        room = room_for(rows, drawn=batch_size is not None) if spare else rows
+        exact = batch_size is None and spare is None
+        room = rows if exact else room_for(rows, spare if batch_size is None else None)
         if room > rows:
             x, y = jax.tree.map(lambda array: _padded(array, room), (x, y))
         x = np.ascontiguousarray(x.T) if columns else x
+        weighed = batch_size is None and not exact
+        weights = (np.arange(room) < rows).astype(float_dtype()) if weighed else None
         # jnp.asarray would compile a copy first.
-        x, y = jax.device_put((x, y), may_alias=room > rows)
+        x, y, weights = jax.device_put((x, y, weights), may_alias=room > rows)
         size = None if batch_size is None else int(batch_size)
-        return Batches(x, y, np.int32(rows), size, columns, replacement, spare)
+        return Batches(x, y, np.int32(rows), size, columns, replacement, weights)
 
 
 def _padded(array: np.ndarray, room: int) -> np.ndarray:
@@ -280,7 +286,7 @@ def as_batches(
     features_first: bool = False,
     replacement: bool = False,
     inputs: InputSpec | None = None,
-    spare: bool = True,
+    spare: float | None = 0.0,
 ) -> Batches:
     """Check data once and put it where the compiled loop can use it.
 
@@ -291,7 +297,8 @@ def as_batches(
         features_first: whether the net begins by transposing the rows.
         replacement: whether batches are drawn with replacement.
         inputs: the description of x that a model was fitted to; None for floats of any shape.
-        spare: whether there may be room for more rows, so that another N compiles nothing.
+        spare: where each step takes all rows, how many rows of a room that other N share it may
+            take for nothing; None for a room of exactly N.
 
     Raises:
         TypeError: `data` is no pair, or an array holds no numbers.

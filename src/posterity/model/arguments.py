@@ -60,8 +60,8 @@ class Arguments(eqx.Module):
         return 1
 
     @property
-    def valid(self) -> None:
-        """None: the data have no room for more."""
+    def weights(self) -> None:
+        """None: all of the data are data, and none fill any room."""
         return None
 
     @property

@@ -33,18 +33,17 @@ class Batch(NamedTuple):
 
     Attributes:
         x: inputs: arrays (B, ...). y: targets (B,) or (B, targets).
-        valid: how many rows are data, where the last ones only fill the room; None for all.
+        weights: (B,), where the batch is all rows of the data and others that fill the room: 1 for
+            rows that are data, 0 for the others. None where all are data.
     """
 
     x: Any
     y: jax.Array
-    valid: Any = None
+    weights: jax.Array | None = None
 
-    def kept(self, each: jax.Array) -> jax.Array:
+    def weighed(self, each: jax.Array) -> jax.Array:
         """One number per row (B,), and 0 for rows that are no data."""
-        if self.valid is None:
-            return each
-        return jnp.where(jnp.arange(each.shape[0]) < self.valid, each, 0)
+        return each if self.weights is None else self.weights * each
 
 
 @stored("targets.Net")
@@ -217,12 +216,12 @@ class Target(AbstractTarget):
     def prior_blocks(self) -> tuple[Any, ...]:
         return self.blocks
 
-    def multiplications(self, rows: int | None) -> float:
+    def multiplications(self, rows: int) -> float:
         """Rows × D, with the inputs that the prior remembers; of a net without convolutions."""
         if self.convolves:
             return math.inf
         remembered = sum(part.prior.inputs_count for part in self.recollections)
-        return ((rows or int(self.rows)) + remembered) * self.size
+        return (rows + remembered) * self.size
 
     @property
     def net_leaves(self) -> int:
@@ -382,7 +381,7 @@ class Target(AbstractTarget):
     def log_likelihood(self, theta: jax.Array, batch: Batch, aside: Any = None) -> jax.Array:
         """log p(yᵢ | xᵢ, θ) of every example of the batch: (B,); 0 where a row is no data."""
         outputs, unknowns = self.outputs(theta, batch.x, aside)
-        return batch.kept(self.likelihood.log_prob(outputs, batch.y, unknowns))
+        return batch.weighed(self.likelihood.log_prob(outputs, batch.y, unknowns))
 
     def log_prior(self, theta: jax.Array, *, jacobian: bool = True) -> jax.Array:
         """log p(θ): of the unconstrained θ, or of what it stands for with ``jacobian=False``."""

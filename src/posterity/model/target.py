@@ -83,8 +83,8 @@ class AbstractTarget(eqx.Module):
         """The runs of θ that have a prior density of their own; none where it knows of none."""
         return ()
 
-    def multiplications(self, rows: int | None) -> float:
-        """How many the log joint takes at so many rows, or all of them; infinite if not known."""
+    def multiplications(self, rows: int) -> float:
+        """How many the log joint takes at so many rows; infinite where that is not known."""
         return math.inf
 
     @property
@@ -152,8 +152,9 @@ class AbstractTarget(eqx.Module):
 
     def scaled(self, each: jax.Array, batch: Any) -> jax.Array:
         """(N / B) Σ of one log likelihood per row of a batch (B,), 0 where a row is no data."""
-        size = each.shape[0] if batch.valid is None else batch.valid
-        return self.rows / size * jnp.sum(each)
+        if batch.weights is not None:  # the batch has all N rows
+            return jnp.sum(each)
+        return self.rows / each.shape[0] * jnp.sum(each)
 
     def summed(self, mean: jax.Array) -> jax.Array:
         """N · mean: what a mean over rows stands for of the sum over all of them."""

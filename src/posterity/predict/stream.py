@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.data.batches import LANES, SPARED, room_for
 from posterity.inputs import on_device, padded, row_count, take
 from posterity.model.net_target import Batch, Target
 from posterity.predict.bar import Bar
@@ -54,7 +55,7 @@ def by_rows(
         folds: whether `function` may be given the draws in parts.
     """
     total = row_count(rows)
-    size = min(total, ROWS)
+    size = min(_room(source, total, each), ROWS)
     chunks = []
     for start in range(0, total, size):
         chunks.append(padded(take(rows, slice(start, start + size)), size))
@@ -73,6 +74,12 @@ def by_rows(
     if len(fetched) == 1:
         return fetched[0]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *fetched)
+
+
+def _room(source: Source, rows: int, each: int) -> int:
+    """For how many rows to compile: a few more, where they cost less than compiling again."""
+    spare = SPARED / (float(source.draws) * each * source.target.multiplications(1))
+    return room_for(rows, spare) if spare >= LANES else rows
 
 
 def _parts(source: Source, evaluations: int) -> Iterator[Source]:

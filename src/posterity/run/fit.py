@@ -27,6 +27,7 @@ from posterity.posterior import AnyPosterior, Posterior, ProgramPosterior
 from posterity.run.draw_store import Folder, open_store
 from posterity.run.failed_start import blame, origin
 from posterity.run.finish import wrap
+from posterity.run.loop import spare_rows
 from posterity.run.progress import Bar, Finished, Peek, Watcher
 from posterity.run.runner import run
 from posterity.run.start import Init, start_points
@@ -242,6 +243,7 @@ def _prepare(model: Any, data: Any, method: AbstractMethod, cpu_kernels: bool) -
         target.inputs,
         features_first=model.net.features_first,
         replacement=method.replacement,
+        spare=spare_rows(method, target),
     )
     return target, batches
 

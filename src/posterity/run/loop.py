@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.cpu.compile import BRIEF, quick_jit
-from posterity.data.batches import Batches, Order
+from posterity.data.batches import SPARED, Batches, Order
 from posterity.dtypes import float_dtype
 from posterity.methods.method import AbstractMethod
 from posterity.model.net_target import Target
@@ -168,8 +168,18 @@ def compiled_for(method: AbstractMethod, target: AbstractTarget) -> Any:
     and convolutions cost is not known so. This saves 19 % of the wave's cold first fit
     (`python benchmarks/cold.py`).
     """
-    each = target.multiplications(method.batch_size) * method.evaluations + STEP
+    rows = _power(method.batch_size or int(target.rows))  # the same for all N of a room
+    each = target.multiplications(rows) * method.evaluations + STEP
     return brief if method.total_steps * each < LITTLE else thorough
+
+
+def spare_rows(method: AbstractMethod, target: AbstractTarget) -> float:
+    """How many rows more than need be a step may take, so that another N compiles nothing.
+
+    A whole run spends `SPARED` multiplications on them at most.
+    """
+    each = method.evaluations * target.multiplications(1)
+    return SPARED / (method.total_steps * max(each, 1.0))
 
 
 def fixed_for(method: AbstractMethod, target: Target, batches: Batches) -> Fixed:
