@@ -103,7 +103,9 @@ def test_rows_that_fill_the_room_are_copies_of_the_last_and_count_for_nothing():
     batch = batches.batch(batches.start(jax.random.key(0)), 0)
     np.testing.assert_array_equal(batch.y, [*range(11), *[10] * 5])
     np.testing.assert_array_equal(batch.x[:, 0], 10 * np.asarray(batch.y))
-    np.testing.assert_array_equal(batch.weighed(batch.y + 1), [*range(1, 12), *[0] * 5])
+    np.testing.assert_array_equal(batch.masked(batch.y + 1), [*range(1, 12), *[0] * 5])
+    # Where the last row is impossible, so are its copies: the sum is −∞ and not NaN.
+    np.testing.assert_array_equal(batch.masked(jnp.full(16, -jnp.inf))[11:], np.zeros(5))
     np.testing.assert_array_equal(batches.full.y, np.arange(11))
     assert numbered(11, 11).full.y.shape == (11,)  # who asks for all rows finds no others
 

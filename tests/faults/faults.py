@@ -202,14 +202,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "filled-rows-counted",
         "model/net_target.py",
-        "each if self.weights is None else self.weights * each",
+        "each if self.mask is None else jnp.where(self.mask, each, 0)",
         "each",
         ("data/test_batches.py",),
     ),
     Fault(
         "filled-rows-scaled",
         "model/target.py",
-        "if batch.weights is not None:",
+        "if batch.mask is not None:",
         "if False:",
         ("contract/test_contract.py::test_conjugate_regression",),
     ),

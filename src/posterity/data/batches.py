@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.dtypes import float_dtype
 from posterity.inputs import Given, InputSpec, as_finite, as_numbers, read
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.arguments import Order
@@ -44,8 +43,8 @@ class Batches(eqx.Module):
         replacement: whether each row of a batch is any of all rows, whatever came before. The noise
             of one batch then says nothing of the next's, which SGFS and others rely on; "a pass" is
             N rows so drawn.
-        weights: (room,), 1 for rows of data and 0 for others, where each step uses all rows and the
-            room may be larger than N; otherwise None.
+        mask: (room,), True for rows of data, where each step uses all rows and the room may be
+            larger than N; otherwise None.
     """
 
     x: Any
@@ -54,13 +53,13 @@ class Batches(eqx.Module):
     batch_size: int | None = eqx.field(static=True)
     columns: bool = eqx.field(static=True, default=False)
     replacement: bool = eqx.field(static=True, default=False)
-    weights: jax.Array | None = None
+    mask: jax.Array | None = None
 
     @property
     def full(self) -> Batch:
         """All rows as one batch, and no others; on the host where there is room for more."""
         x = self.x.T if self.columns else self.x
-        if self.batch_size is None and self.weights is None:
+        if self.batch_size is None and self.mask is None:
             return Batch(x, self.y)
         # Sliced by NumPy: nothing is compiled.
         return jax.tree.map(lambda leaf: np.asarray(leaf)[: int(self.rows)], Batch(x, self.y))
@@ -108,7 +107,7 @@ class Batches(eqx.Module):
         """The batch `index` steps on from `order`; `index` must be below `left(order)`."""
         if self.batch_size is None:
             x = self.x.T if self.columns else self.x
-            return Batch(x, self.y, self.weights)
+            return Batch(x, self.y, self.mask)
         start = order.offset + index * self.batch_size
         rows = jax.lax.dynamic_slice(order.rows, (start,), (self.batch_size,))
         # Permutations are in bounds; checking that again would cost more than the copy.
@@ -238,12 +237,11 @@ class Pair(NamedTuple):
         if room > rows:
             x, y = jax.tree.map(lambda array: _padded(array, room), (x, y))
         x = np.ascontiguousarray(x.T) if columns else x
-        weighed = batch_size is None and not exact
-        weights = (np.arange(room) < rows).astype(float_dtype()) if weighed else None
+        mask = None if exact or batch_size is not None else np.arange(room) < rows
         # jnp.asarray would compile a copy first.
-        x, y, weights = jax.device_put((x, y, weights), may_alias=room > rows)
+        x, y, mask = jax.device_put((x, y, mask), may_alias=room > rows)
         size = None if batch_size is None else int(batch_size)
-        return Batches(x, y, np.int32(rows), size, columns, replacement, weights)
+        return Batches(x, y, np.int32(rows), size, columns, replacement, mask)
 
 
 def _padded(array: np.ndarray, room: int) -> np.ndarray:

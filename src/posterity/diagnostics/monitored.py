@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.cpu.compile import quick_jit
 from posterity.distributions.draws import Draws
 from posterity.inputs import on_device, row_count
 from posterity.model.net_target import Target
@@ -91,7 +92,7 @@ def _look(target: AbstractTarget, theta: np.ndarray, x: Any) -> tuple[Any, Any, 
         means = stream.means(cast(Target, target), jnp.asarray(theta), x).reshape(count, -1)
     values = None
     if names := target.named:
-        found = _values(target, jnp.asarray(theta), names)
+        found = _named_quickly(target, jnp.asarray(theta), names)
         joined = np.concatenate([np.asarray(v, float).reshape(count, -1) for v in found], axis=1)
         values = joined[:, _even(joined.shape[1], MOST_NAMED)]
     return means, values, theta[:, at] if at.size else None
@@ -100,7 +101,7 @@ def _look(target: AbstractTarget, theta: np.ndarray, x: Any) -> tuple[Any, Any, 
 def _prediction_labels(target: AbstractTarget, x: Any, rows: np.ndarray | None) -> list[str]:
     of_net = cast(Target, target)
     theta = jax.ShapeDtypeStruct((1, target.size), target.dtype)
-    shape = eqx.filter_eval_shape(stream._means, of_net, theta, on_device(x)).shape[1:]
+    shape = eqx.filter_eval_shape(stream.mean_of_each, of_net, theta, on_device(x)).shape[1:]
     numbers = range(row_count(x)) if rows is None else rows
     part = "class" if of_net.likelihood.classes else "output"
     return [
@@ -112,18 +113,20 @@ def _prediction_labels(target: AbstractTarget, x: Any, rows: np.ndarray | None) 
 def _named_labels(target: AbstractTarget) -> list[str]:
     names = target.named
     theta = jax.ShapeDtypeStruct((1, target.size), target.dtype)
-    shapes = eqx.filter_eval_shape(_values, target, theta, names)
+    shapes = eqx.filter_eval_shape(_named, target, theta, names)
     labels = [label for n, v in zip(names, shapes) for label in _elements(n, v.shape[1:])]
     return [labels[at] for at in _even(len(labels), MOST_NAMED)]
 
 
-@eqx.filter_jit
-def _values(target: AbstractTarget, theta: jax.Array, names: tuple[str, ...]) -> list[jax.Array]:
-    def named(row: jax.Array) -> list[jax.Array]:
+def _named(target: AbstractTarget, theta: jax.Array, names: tuple[str, ...]) -> list[jax.Array]:
+    def of_one(row: jax.Array) -> list[jax.Array]:
         values = target.values(row)
         return [values[name] for name in names]
 
-    return jax.lax.map(named, theta, batch_size=32)
+    return jax.lax.map(of_one, theta, batch_size=32)
+
+
+_named_quickly = quick_jit(_named)
 
 
 def _chosen_weights(target: AbstractTarget) -> np.ndarray:

@@ -60,7 +60,7 @@ class Arguments(eqx.Module):
         return 1
 
     @property
-    def weights(self) -> None:
+    def mask(self) -> None:
         """None: all of the data are data, and none fill any room."""
         return None
 

@@ -33,17 +33,17 @@ class Batch(NamedTuple):
 
     Attributes:
         x: inputs: arrays (B, ...). y: targets (B,) or (B, targets).
-        weights: (B,), where the batch is all rows of the data and others that fill the room: 1 for
-            rows that are data, 0 for the others. None where all are data.
+        mask: (B,), where the batch is all rows of the data and others that fill the room: True for
+            rows that are data. None where all are.
     """
 
     x: Any
     y: jax.Array
-    weights: jax.Array | None = None
+    mask: jax.Array | None = None
 
-    def weighed(self, each: jax.Array) -> jax.Array:
+    def masked(self, each: jax.Array) -> jax.Array:
         """One number per row (B,), and 0 for rows that are no data."""
-        return each if self.weights is None else self.weights * each
+        return each if self.mask is None else jnp.where(self.mask, each, 0)
 
 
 @stored("targets.Net")
@@ -381,7 +381,7 @@ class Target(AbstractTarget):
     def log_likelihood(self, theta: jax.Array, batch: Batch, aside: Any = None) -> jax.Array:
         """log p(yᵢ | xᵢ, θ) of every example of the batch: (B,); 0 where a row is no data."""
         outputs, unknowns = self.outputs(theta, batch.x, aside)
-        return batch.weighed(self.likelihood.log_prob(outputs, batch.y, unknowns))
+        return batch.masked(self.likelihood.log_prob(outputs, batch.y, unknowns))
 
     def log_prior(self, theta: jax.Array, *, jacobian: bool = True) -> jax.Array:
         """log p(θ): of the unconstrained θ, or of what it stands for with ``jacobian=False``."""

@@ -152,7 +152,7 @@ class AbstractTarget(eqx.Module):
 
     def scaled(self, each: jax.Array, batch: Any) -> jax.Array:
         """(N / B) Σ of one log likelihood per row of a batch (B,), 0 where a row is no data."""
-        if batch.weights is not None:  # the batch has all N rows
+        if batch.mask is not None:  # the batch has all N rows
             return jnp.sum(each)
         return self.rows / each.shape[0] * jnp.sum(each)
 

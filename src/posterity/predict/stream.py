@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.cpu.compile import quick_jit
 from posterity.data.batches import LANES, SPARED, room_for
 from posterity.inputs import on_device, padded, row_count, take
 from posterity.model.net_target import Batch, Target
@@ -115,13 +116,18 @@ def raw(source: Source, x: Any, of_y: bool) -> np.ndarray:
 
 def means(target: Target, theta: jax.Array, x: Any) -> np.ndarray:
     """E[y | x, θ] of given draws θ (..., D): (draws, rows, ...), in the order of the draws."""
-    return np.asarray(_means(target, theta.reshape(-1, target.size), on_device(x)))
+    theta = theta.reshape(-1, target.size)
+    brief = theta.shape[0] * target.multiplications(row_count(x)) < SPARED
+    return np.asarray((_means_quickly if brief else _means)(target, theta, on_device(x)))
 
 
-@eqx.filter_jit
-def _means(target: Target, theta: jax.Array, x: Any) -> jax.Array:
+def mean_of_each(target: Target, theta: jax.Array, x: Any) -> jax.Array:
+    """E[y | x, θ] of draws (n, D): (n, rows, ...)."""
     evaluate = _mean_var(target, x)
     return jax.lax.map(lambda row: evaluate(Draw(row))[0], theta, batch_size=32)
+
+
+_means, _means_quickly = eqx.filter_jit(mean_of_each), quick_jit(mean_of_each)
 
 
 def cdf(source: Source, x: Any, points: np.ndarray, of_y: bool) -> np.ndarray:

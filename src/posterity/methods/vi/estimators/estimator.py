@@ -218,7 +218,7 @@ def expected_log_likelihood(
 
     out = target.lowered(whole)(batch.x, noise)
     out = target.shaped(out.astype(theta.dtype))
-    return target.scaled(batch.weighed(target.likelihood.log_prob(out, batch.y, unknowns)), batch)
+    return target.scaled(batch.masked(target.likelihood.log_prob(out, batch.y, unknowns)), batch)
 
 
 def _noise_of(choice: Choice, use: Use, noise: Noise, at: list[int], examples: bool) -> Any:
