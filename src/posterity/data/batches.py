@@ -58,11 +58,12 @@ class Batches(eqx.Module):
     @property
     def full(self) -> Batch:
         """All rows as one batch, and no others; on the host where there is room for more."""
-        x = self.x.T if self.columns else self.x
         if self.batch_size is None and self.mask is None:
-            return Batch(x, self.y)
+            return Batch(self.x.T if self.columns else self.x, self.y)
         # Sliced by NumPy: nothing is compiled.
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[: int(self.rows)], Batch(x, self.y))
+        x, y = jax.tree.map(np.asarray, (self.x, self.y))
+        x = x.T if self.columns else x
+        return jax.tree.map(lambda leaf: leaf[: int(self.rows)], Batch(x, y))
 
     def some(self, count: int) -> Any:
         """Inputs of up to `count` evenly spaced rows, on the host."""
