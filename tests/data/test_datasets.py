@@ -54,7 +54,9 @@ def test_moons_are_scikit_learns(n, noise, seed):
         assert given.dtype == np.float32
 
 
-@pytest.mark.parametrize("bad", [{"n": 1}, {"n": 2.5}, {"n": True}, {"noise": -1.0}])
+@pytest.mark.parametrize(
+    "bad", [{"n": 1}, {"n": 2.5}, {"n": True}, {"noise": -1.0}, {"noise": "a"}]
+)
 def test_moons_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))}: must be"):
         po.data.moons(**bad)

