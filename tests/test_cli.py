@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from posterity.cli import app
+from posterity.cli import app, fitting
+from posterity.cli.folder import Folder
 from posterity.data.datasets import DEFAULT_FOLDER, VARIABLE
+from posterity.run import runner
+from posterity.run.progress import Watcher
 
 RUNNER = CliRunner()
 QUICK = ["--steps", "200", "--hidden", "4"]
@@ -254,6 +259,41 @@ def test_fit_refuses_with_one_message_and_code_2(tmp_path, case):
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "fit" / "fit.json").exists()
+
+
+@pytest.mark.parametrize("moment", ["compiling", "warm-up", "test rows", "report"])
+def test_ctrl_c_leaves_a_finished_fit_in_the_folder(fitted, tmp_path, monkeypatch, moment):
+    folder, data, _ = fitted
+    copy = shutil.copytree(folder, tmp_path / "fit")
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    nuts = ["--method", "nuts", "--steps", "200", "--draws", "20"]
+    place, name, method = {
+        "compiling": (runner, "prepare", QUICK),
+        "warm-up": (Watcher, "update", nuts),
+        "test rows": (fitting, "_scores", QUICK),
+        "report": (Folder, "write_report", QUICK),
+    }[moment]
+    whole = getattr(place, name)
+    calls = []
+
+    def pressed(*args, **settings):
+        calls.append(1)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return whole(*args, **settings)
+
+    monkeypatch.setattr(place, name, pressed)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        replaced = moment in ("test rows", "report")
+        code = 0 if replaced else 130
+        result = run("fit", data, "--target", "price", "--out", copy, *method, code=code)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert "interrupted" in result.stderr
+    after = {path.name: path.read_bytes() for path in copy.iterdir()}
+    assert (after == before) is not replaced
+    run("predict", copy, data, "--out", tmp_path / "p.csv", "--draws", "20")
 
 
 def test_predict_refuses_with_one_message_and_code_2(fitted, tmp_path):

@@ -77,9 +77,10 @@ def test_columns_in_another_order_are_put_right_by_name(spare: tuple[str, ...]) 
         as_inputs(np.ones((3, 3)), spec)
 
 
-def test_names_that_nobody_gave_or_that_occur_twice_are_none() -> None:
-    assert spec_of(pd.DataFrame(np.ones((2, 2)))).columns is None
-    assert spec_of(pd.DataFrame(np.ones((2, 2)), columns=["a", "a"])).columns is None
+def test_names_that_nobody_gave_are_none_and_names_that_occur_twice_are_refused() -> None:
+    assert spec_of(pd.DataFrame(np.ones((2, 2)))).without_numbers().columns is None
+    with pytest.raises(ValueError, match=r"several of its columns are called 'a'.*x\.to_numpy"):
+        spec_of(pd.DataFrame(np.ones((2, 2)), columns=["a", "a"]))
     assert spec_of(pd.DataFrame(np.ones((2, 2)), columns=[2001, 2002])).columns == ("2001", "2002")
     inside = spec_of({"left": FRAME, "right": np.ones((3, 1))})
     assert [leaf.columns for leaf in inside.leaves] == [("a", "b"), None]
@@ -194,7 +195,7 @@ def test_each_of_several_arrays_has_its_own_type() -> None:
 
 def test_a_net_that_takes_the_rows_in_no_type_is_refused_by_shape() -> None:
     for x in (np.zeros((4, 3)), np.zeros((4, 3), int)):
-        with pytest.raises(ValueError, match=r"rows of shape \(3,\): .*\(2,\) and \(3,\)\. Check"):
+        with pytest.raises(ValueError, match=r"shape \(3,\): .* have 2 numbers .*\(3,\)\. Check"):
             trace(*_mlp(), spec_of(x))
 
 

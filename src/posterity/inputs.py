@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.dtypes import float_dtype, largest_magnitude
+from posterity.frames import Frame, column_order, default_names, read_frame
 from posterity.storable import stored
 
 Structure = Literal["array", "tuple", "dict"]
@@ -105,6 +106,16 @@ class InputSpec:
             return {leaf.name: part for leaf, part in zip(self.leaves, parts, strict=True)}
         return tuple(parts) if self.structure == "tuple" else parts[0]
 
+    def without_numbers(self) -> Self:
+        """The description without names that are 0, 1, 2, …, which nobody gave."""
+        leaves = [
+            dataclasses.replace(leaf, columns=None)
+            if leaf.columns and default_names(leaf.columns)
+            else leaf
+            for leaf in self.leaves
+        ]
+        return dataclasses.replace(self, leaves=tuple(leaves))
+
     def shapes(self, rows: int) -> Any:
         """Inputs of so many rows as shapes and dtypes, for tracing."""
         dtypes = {"float": float_dtype(), "int32": np.int32}
@@ -180,11 +191,14 @@ class Given:
     Attributes:
         arrays: as they were given. name: what the user calls them.
         spec: their description; ``"int32"`` says that an array was given as integers.
+        labels: the labels of the rows of a data frame, as a pandas index; None where there are
+            none.
     """
 
     arrays: tuple[np.ndarray, ...]
     spec: InputSpec
     name: str = "x"
+    labels: Any = dataclasses.field(default=None, compare=False)
 
     @property
     def rows(self) -> int:
@@ -200,7 +214,7 @@ class Given:
         """The inputs under the description that a model was fitted to.
 
         Columns with the same names in another order are put right by name. Names are kept where
-        only one side has them.
+        only one side has them; names 0, 1, 2, … in this order count as none.
 
         Raises:
             ValueError: other arrays, rows of another shape, or columns that are missing or unknown.
@@ -211,8 +225,7 @@ class Given:
             zip(self.arrays, self.spec.leaves, spec.leaves)
         ):
             label = self.spec.label(number, self.name)
-            if leaf.columns and own.columns and own.columns != leaf.columns:
-                array = array[:, _order(own.columns, leaf.columns, label)]
+            array = _in_order(array, own.columns, leaf.columns, label)
             if array.shape[1:] != leaf.shape:
                 raise ValueError(
                     f"{label}: its rows have shape {array.shape[1:]}, but the model was fitted to "
@@ -221,7 +234,13 @@ class Given:
                 )
             arrays.append(array)
             leaves.append(dataclasses.replace(leaf, columns=leaf.columns or own.columns))
-        return Given(tuple(arrays), InputSpec(tuple(leaves), spec.structure), self.name)
+        described = InputSpec(tuple(leaves), spec.structure)
+        return Given(tuple(arrays), described, self.name, self.labels)
+
+    def taken(self, rows: np.ndarray) -> Given:
+        """Some of the rows, by number."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Given(tuple(array[rows] for array in self.arrays), self.spec, self.name, labels)
 
     def converted(self, spec: InputSpec | None = None) -> Any:
         """Finite arrays in the types of `spec`, which differs from the own one in types only.
@@ -258,26 +277,27 @@ def _words(spec: InputSpec) -> str:
     return f"a dictionary of {', '.join(repr(leaf.name) for leaf in spec.leaves)}"
 
 
-def _order(given: tuple[str, ...], wanted: tuple[str, ...], label: str) -> list[int]:
-    """Where the wanted columns are among the given ones.
+def _in_order(
+    array: np.ndarray,
+    given: tuple[str, ...] | None,
+    wanted: tuple[str, ...] | None,
+    label: str,
+) -> np.ndarray:
+    """An array with its columns in the order of `wanted`; as it is where either has no names.
 
     Raises:
         ValueError: the names differ; they are listed.
     """
-    missing = [name for name in wanted if name not in given]
-    extra = [name for name in given if name not in wanted]
-    if missing or extra:
-        said = [
-            f"{what} {', '.join(map(repr, names[:10]))}" + ", …" * (len(names) > 10)
-            for what, names in (("missing", missing), ("unknown", extra))
-            if names
-        ]
-        raise ValueError(
-            f"{label}: its columns are not those of fit: {'; '.join(said)}. Select or rename them; "
-            "their order does not matter."
-        )
-    at = {name: number for number, name in enumerate(given)}
-    return [at[name] for name in wanted]
+    if wanted is None and given is not None:
+        # Numbers for names still say the order: of x[[1, 0]] after a fit to columns without names.
+        numbers = tuple(map(str, range(len(given))))
+        wanted = numbers if set(given) == set(numbers) else None
+    if given is None or wanted is None:
+        return array
+    if set(given) != set(wanted) and (default_names(given) or default_names(wanted)):
+        return array
+    places = column_order(given, wanted, label)
+    return array if places is None else array[:, places]
 
 
 def read(x: Any, name: str = "x") -> Given:
@@ -298,7 +318,8 @@ def read(x: Any, name: str = "x") -> Given:
         return _several({key: x[key] for key in _keys(x, name)}, "dict", name)
     if isinstance(x, tuple):
         return _several({str(number): part for number, part in enumerate(x)}, "tuple", name)
-    array = as_numbers(x, name)
+    frame = read_frame(x, name)
+    array = as_numbers(x, name) if frame is None else frame.array
     if array.ndim < 2:
         raise ValueError(
             f"{name}: expected rows of inputs, shape (rows, columns, ...), got "
@@ -307,7 +328,9 @@ def read(x: Any, name: str = "x") -> Given:
         )
     if 0 in array.shape:
         raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")
-    return Given((array,), InputSpec((_leaf("", x, array),)), name)
+    return Given(
+        (array,), InputSpec((_leaf("", frame, array),)), name, frame.labels if frame else None
+    )
 
 
 def _several(parts: dict[str, Any], structure: Structure, name: str) -> Given:
@@ -315,11 +338,19 @@ def _several(parts: dict[str, Any], structure: Structure, name: str) -> Given:
         raise ValueError(f"{name}: it is empty; at least one array is needed.")
     names = InputSpec(tuple(Leaf(key, ()) for key in parts), structure)
     arrays: list[np.ndarray] = []
+    frames: list[Frame | None] = []
+    labels, first = None, 0  # those of the first array that has them
     for number, part in enumerate(parts.values()):
         label = names.label(number, name)
         if isinstance(part, Mapping):
             raise TypeError(f"{label}: expected an array, got a dictionary in a {structure}.")
-        array = as_numbers(part, label)
+        frame = read_frame(part, label)
+        frames.append(frame)
+        array = as_numbers(part, label) if frame is None else frame.array
+        if frame is not None and frame.labels is not None:
+            if labels is None:
+                labels, first = frame.labels, number
+            array = frame.arranged(None, labels, names.label(first, name))
         if array.ndim == 0:
             raise ValueError(
                 f"{label}: expected an array with an axis of rows, got one number. A tuple is "
@@ -335,8 +366,8 @@ def _several(parts: dict[str, Any], structure: Structure, name: str) -> Given:
                 f"{arrays[0].shape[0]}. They must describe the same rows."
             )
         arrays.append(array)
-    leaves = [_leaf(key, part, array) for (key, part), array in zip(parts.items(), arrays)]
-    return Given(tuple(arrays), InputSpec(tuple(leaves), structure), name)
+    leaves = [_leaf(key, frame, array) for key, frame, array in zip(parts, frames, arrays)]
+    return Given(tuple(arrays), InputSpec(tuple(leaves), structure), name, labels)
 
 
 def _keys(x: Mapping[Any, Any], name: str) -> list[str]:
@@ -346,21 +377,9 @@ def _keys(x: Mapping[Any, Any], name: str) -> list[str]:
     return sorted(x)
 
 
-def _leaf(name: str, given: Any, array: np.ndarray) -> Leaf:
+def _leaf(name: str, frame: Frame | None, array: np.ndarray) -> Leaf:
     dtype: Number = "int32" if array.dtype.kind in INTEGER_KINDS else "float"
-    return Leaf(name, array.shape[1:], dtype, _columns(given, array))
-
-
-def _columns(given: Any, array: np.ndarray) -> tuple[str, ...] | None:
-    """The names of a data frame's columns; None where there are none, or one occurs twice."""
-    names = getattr(given, "columns", None)
-    if names is None or array.ndim != 2:
-        return None
-    names = list(names)
-    if names == list(range(len(names))):  # what pandas writes where nobody named them
-        return None
-    found = tuple(map(str, names))
-    return found if len(set(found)) == len(found) == array.shape[1] else None
+    return Leaf(name, array.shape[1:], dtype, frame.columns if frame else None)
 
 
 def as_inputs(x: Any, spec: InputSpec | None = None, name: str = "x") -> Any:
@@ -431,6 +450,8 @@ def as_numbers(given: Any, name: str) -> np.ndarray:
     if np.ma.isMaskedArray(given) and np.ma.getmaskarray(given).any():
         where = ", ".join(map(str, np.argwhere(np.ma.getmaskarray(given))[0]))
         raise ValueError(f"{name}[{where}] is masked: drop or impute missing values.")
+    if (frame := read_frame(given, name)) is not None:
+        return frame.array
     try:
         array = np.asarray(given)
     except Exception as error:

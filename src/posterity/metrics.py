@@ -14,13 +14,15 @@ Metric = TypeVar("Metric", bound=Callable[..., Any])
 
 
 def in_order(metric: Metric) -> Metric:
-    """`metric`, refusing arguments in the other order by name."""
+    """`metric` with targets joined to predictions by label; the other order is refused by name."""
 
     @functools.wraps(metric)
     def checked(y: Any, pred: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(y, Predictive) and not isinstance(pred, Predictive):
             name = metric.__name__
             raise TypeError(f"{name}: the targets come first: po.metrics.{name}(y, pred).")
+        if isinstance(pred, Predictive):
+            y = pred.matched(y)
         return metric(y, pred, *args, **kwargs)
 
     return cast(Metric, checked)

@@ -181,7 +181,12 @@ class AbstractPosterior:
 
         paths = (*self.target.paths, *self.target.derived)
         values = self.named(paths, draws=draws, seed=seed)
-        return to_arviz(values, self.distribution, self.history, self.settings, self.facts)
+        told = self.distribution, self.history, self.settings, self.facts
+        return to_arviz(values, *told, *self._names())
+
+    def _names(self) -> tuple[dict[tuple[str, int], Any], dict[str, Any]]:
+        """Path and axis of a quantity → names along it; and other names, by what they are of."""
+        return {}, {}
 
     def _diagnosed(self, x: np.ndarray | None) -> Diagnostics:
         if self.distribution.stored is None:
@@ -292,6 +297,14 @@ class Posterior(AbstractPosterior):
         draws = self.predictive_draws if draws is None else draws
         with showing(progress):
             return predict(self.target, self.distribution, x, draws, seed)
+
+    def _names(self) -> tuple[dict[tuple[str, int], Any], dict[str, Any]]:
+        target = self.target
+        columns = target.inputs.columns
+        names = {"x_columns": columns, "y_columns": target.y_columns}
+        seen = [name for n, name in enumerate(columns or ()) if n not in target.columns]
+        axes = {target.net.column_axis: seen} if seen and target.net.column_axis else {}
+        return axes, {what: given for what, given in names.items() if given}
 
     def update(
         self,
@@ -447,7 +460,14 @@ class Posterior(AbstractPosterior):
     def whole(self, data: Any) -> Batch:
         """All of given data as one batch of the model, checked as in `fit`."""
         target = self.target
-        batches = as_batches(data, target.likelihood, None, inputs=target.inputs, spare=None)
+        batches = as_batches(
+            data,
+            target.likelihood,
+            None,
+            inputs=target.inputs,
+            y_columns=target.y_columns,
+            spare=None,
+        )
         return batches.full
 
 

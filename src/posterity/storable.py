@@ -117,12 +117,16 @@ def part_names(kind: Any) -> tuple[str, ...]:
 def rebuilt(kind: type, parts: Mapping[str, Any]) -> Any:
     """The object of a class from its parts.
 
+    Parts that a class names in `later_parts` are those that files of earlier versions lack: the
+    class then has a default.
+
     Raises:
         ValueError: a part is missing, unknown or of the wrong kind, or they make no sense together.
     """
     names = part_names(kind)
+    later = getattr(kind, "later_parts", ())
     for name in names:
-        if name not in parts:
+        if name not in parts and name not in later:
             raise ValueError(f"{kind.__name__} has no {name!r} in the file.")
     for name in parts:
         if name not in names:

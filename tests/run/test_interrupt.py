@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 import posterity as po
+from posterity.diagnostics import diagnose
 from posterity.diagnostics.result import Code
+from posterity.run import runner, update
+from posterity.run.finish import UNDIAGNOSED, UNDRAWN
 from posterity.run.progress import Interrupt, Watcher
 
 X = np.linspace(-1, 1, 12)[:, None]
@@ -112,20 +115,67 @@ def test_the_watcher_is_stopped_whatever_happens(monkeypatch):
     assert stopped == [True]
 
 
-@pytest.mark.parametrize("method", [po.MAP(steps=50), po.ADVI(steps=600)])
-def test_ctrl_c_between_stretches_is_kept_too(monkeypatch, method):
-    review, calls = type(method).review, []
+def test_ctrl_c_between_stretches_is_kept_too(monkeypatch):
+    review, calls = po.ADVI.review, []
 
     def interrupted(self, *args):
         calls.append(1)
-        if len(calls) == (1 if isinstance(method, po.MAP) else 2):
+        if len(calls) == 2:
             signal.raise_signal(signal.SIGINT)
         return review(self, *args)
 
-    monkeypatch.setattr(type(method), "review", interrupted)
-    posterior = fit(method)
+    monkeypatch.setattr(po.ADVI, "review", interrupted)
+    posterior = fit(po.ADVI(steps=600))
     assert posterior.result.code is Code.INTERRUPTED
     assert np.isfinite(posterior.predict(X, draws=10).mean).all()
+
+
+def pressed_in(monkeypatch, place, name):
+    """Ctrl-C whenever a function is entered."""
+    function = getattr(place, name)
+
+    def pressed(*args, **settings):
+        signal.raise_signal(signal.SIGINT)
+        return function(*args, **settings)
+
+    monkeypatch.setattr(place, name, pressed)
+
+
+@pytest.mark.parametrize("method", [po.MAP(steps=50), po.NUTS(chains=2, warmup=50, draws=50)])
+def test_ctrl_c_before_the_first_step_is_no_fit(monkeypatch, method):
+    pressed_in(monkeypatch, runner, "prepare")
+    with pytest.raises(KeyboardInterrupt, match="before the first step; nothing has been fitted"):
+        fit(method)
+
+
+def test_ctrl_c_in_the_warm_up_is_said(press):
+    press(2)
+    posterior = fit(METHODS["nuts"])
+    assert UNDRAWN in posterior.result.warnings
+    assert posterior.sample().shape == (2, 1, 2)
+
+
+@pytest.mark.parametrize("place", ["finish", "diagnosis"])
+def test_ctrl_c_after_the_loop_keeps_the_draws(monkeypatch, place):
+    method = po.SGLD(draws=60, step_size=1e-3, warmup=0, chains=2)
+    whole = fit(method)
+    if place == "finish":
+        pressed_in(monkeypatch, po.SGLD, "finish")
+    else:
+        pressed_in(monkeypatch, diagnose, "diagnose_fit")
+    posterior = fit(method)
+    assert np.array_equal(posterior.sample(), whole.sample())
+    assert posterior.result.code is Code.COMPLETED
+    assert UNDIAGNOSED in posterior.result.warnings
+    assert posterior.diagnostics is None
+    assert posterior.diagnose(X).chains == 2
+
+
+def test_ctrl_c_after_an_update_keeps_it(monkeypatch):
+    first = fit(po.SGLD(draws=60, step_size=1e-3, warmup=0))
+    pressed_in(monkeypatch, update, "_stands_badly")
+    posterior = first.update((X, X[:, 0]), po.MAP(steps=50), progress=False)
+    assert update.UNCOMPARED in posterior.result.warnings
 
 
 def test_outside_the_main_thread_nothing_is_caught_and_fits_work():

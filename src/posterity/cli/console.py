@@ -27,6 +27,10 @@ class Commands(TyperGroup):
                 raise
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(REFUSED) from error
+        except KeyboardInterrupt as error:
+            said = f"interrupted {error}".rstrip() + "; nothing was written."
+            typer.echo(said, err=True)
+            raise typer.Exit(INTERRUPTED) from error
 
 
 def say(message: str, *, quiet: bool = False) -> None:

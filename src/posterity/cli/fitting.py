@@ -23,6 +23,7 @@ from posterity.methods.sgmcmc.sgld import SGLD
 from posterity.methods.vi.advi import ADVI
 from posterity.model.model import Model
 from posterity.posterior import Posterior
+from posterity.run.finish import UNDRAWN
 from posterity.run.fit import fit
 from posterity.version import __version__
 
@@ -63,6 +64,7 @@ def fit_table(settings: Settings, out: Path, *, quiet: bool, progress: bool) -> 
 
     Raises:
         ValueError, TypeError, OSError: something cannot be used as it is; the message says what.
+        KeyboardInterrupt: it was interrupted before there was anything to keep.
     """
     job = prepare(settings)
     for note in job.notes:
@@ -74,10 +76,12 @@ def fit_table(settings: Settings, out: Path, *, quiet: bool, progress: bool) -> 
     )
     for warning in posterior.result.warnings:
         warn(warning)
+    if UNDRAWN in posterior.result.warnings and folder.finished:
+        raise KeyboardInterrupt(f"in the warm-up; {out} holds the older fit as before")
     answer = {
         "task": job.preprocessing.task,
         "result": posterior.result.to_json(),
-        "test": {} if job.test is None else _scores(posterior, job.preprocessing, job.test),
+        "test": _tested(posterior, job),
         "seconds": posterior.facts["seconds"],
         "out": str(out),
     }
@@ -93,9 +97,21 @@ def fit_table(settings: Settings, out: Path, *, quiet: bool, progress: bool) -> 
     folder.write(posterior, job.preprocessing, job.train, job.test, summary)
     try:
         answer["report"] = str(folder.write_report())
-    except EXPECTED as error:  # the fit is safe; `posterity report` can be tried again
-        warn(f"report.html was not written: {error}")
+    except (*EXPECTED, KeyboardInterrupt) as error:  # the fit is safe
+        why = str(error) or "interrupted"
+        warn(f"report.html was not written: {why}. posterity report {out} writes it.")
     return {**answer, "notes": job.notes} if quiet else answer
+
+
+def _tested(posterior: Posterior, job: Job) -> dict[str, Any]:
+    """Scores on the rows held out; none where a Ctrl-C leaves them out, which keeps the fit."""
+    if job.test is None:
+        return {}
+    try:
+        return _scores(posterior, job.preprocessing, job.test)
+    except KeyboardInterrupt:
+        warn("the test rows were not predicted: interrupted.")
+        return {}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,6 +40,11 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path / "fit.json.try", "").unlink()
 
+    @property
+    def finished(self) -> bool:
+        """Whether it holds a finished fit."""
+        return (self.path / "fit.json").is_file()
+
     def write(
         self,
         posterior: Posterior,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.frames import read_frame
 from posterity.inputs import Given, InputSpec, as_finite, as_numbers, padded, read
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.arguments import Order
@@ -65,16 +66,15 @@ class Batches(eqx.Module):
         x = x.T if self.columns else x
         return jax.tree.map(lambda leaf: leaf[: int(self.rows)], Batch(x, y))
 
-    def some(self, count: int) -> Any:
-        """Inputs of up to `count` evenly spaced rows, on the host."""
+    def some(self, count: int) -> Batch:
+        """Up to `count` evenly spaced rows, on the host."""
         last = int(self.rows) - 1
         rows = np.linspace(0, last, min(count, last + 1)).astype(int)
 
-        def taken(leaf: jax.Array) -> np.ndarray:
-            array = np.asarray(leaf)  # by NumPy: nothing is compiled
-            return (array.T if self.columns else array)[rows]
-
-        return jax.tree.map(taken, self.x)
+        # By NumPy: nothing is compiled.
+        x, y = jax.tree.map(np.asarray, (self.x, self.y))
+        x = x.T if self.columns else x
+        return Batch(*jax.tree.map(lambda leaf: leaf[rows], (x, y)))
 
     @property
     def room(self) -> int:
@@ -197,11 +197,15 @@ class Pair(NamedTuple):
     """Data ``(x, y)`` whose rows have been counted and whose targets have been checked.
 
     Attributes:
-        x: inputs as they were given. y: targets in the likelihood's dtype.
+        x: inputs as they were given. y: targets in the likelihood's dtype, row by row those of x.
+        given: targets as they were given. y_columns: names of the columns of several targets; None
+            where they have none.
     """
 
     x: Given
     y: np.ndarray
+    given: np.ndarray
+    y_columns: tuple[str, ...] | None = None
 
     def batches(
         self,
@@ -245,11 +249,22 @@ class Pair(NamedTuple):
         return Batches(x, y, np.int32(rows), size, columns, replacement, mask)
 
 
-def as_pair(data: Any, likelihood: AbstractLikelihood, inputs: InputSpec | None = None) -> Pair:
+def as_pair(
+    data: Any,
+    likelihood: AbstractLikelihood,
+    inputs: InputSpec | None = None,
+    y_columns: tuple[str, ...] | None = None,
+    *,
+    one_class: bool = False,
+) -> Pair:
     """Data as inputs and targets of the same rows.
 
+    Where x and y are data frames or series with an index, rows are joined by their labels, as
+    pandas does it. Several targets are put in the order of `y_columns`.
+
     Args:
-        data, likelihood: as `as_batches`. inputs: what a model was fitted to, if it was.
+        data, likelihood: as `as_batches`. inputs, y_columns: what a model was fitted to, if it was.
+        one_class: whether labels may all be the same, as in a test set.
 
     Raises:
         TypeError, ValueError: as `as_batches`, but for values of x that are not finite.
@@ -261,13 +276,17 @@ def as_pair(data: Any, likelihood: AbstractLikelihood, inputs: InputSpec | None 
         )
     x = read(data[0])
     x = x if inputs is None else x.matched(inputs)
-    y = as_targets(data[1], likelihood)
+    frame = read_frame(data[1], "y")
+    arranged = data[1] if frame is None else frame.arranged(y_columns, x.labels, "x")
+    given = as_numbers(arranged, "y")
+    y = as_targets(given, likelihood, one_class=one_class)
     if x.rows != y.shape[0]:
         raise ValueError(
             f"data: x has {x.rows} rows and y has {y.shape[0]}; the first row without a "
             f"partner is {min(x.rows, y.shape[0])}. They must describe the same rows."
         )
-    return Pair(x, y)
+    names = frame.columns if frame and y.ndim > 1 else None
+    return Pair(x, y, given, y_columns or names)
 
 
 def as_batches(
@@ -278,6 +297,7 @@ def as_batches(
     features_first: bool = False,
     replacement: bool = False,
     inputs: InputSpec | None = None,
+    y_columns: tuple[str, ...] | None = None,
     spare: float | None = 0.0,
 ) -> Batches:
     """Check data once and put it where the compiled loop can use it.
@@ -289,6 +309,7 @@ def as_batches(
         features_first: whether the net begins by transposing the rows.
         replacement: whether batches are drawn with replacement.
         inputs: the description of x that a model was fitted to; None for floats of any shape.
+        y_columns: the names of the targets that it was fitted to; None where they have none.
         spare: where each step takes all rows, as `room_for`; None for a room of exactly N.
 
     Raises:
@@ -297,7 +318,7 @@ def as_batches(
             likelihood's support, or a batch size out of range. The message names the argument,
             the first bad index and the remedy.
     """
-    pair = as_pair(data, likelihood, inputs)
+    pair = as_pair(data, likelihood, inputs, y_columns)
     return pair.batches(
         batch_size, inputs, features_first=features_first, replacement=replacement, spare=spare
     )

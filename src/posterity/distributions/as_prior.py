@@ -24,7 +24,8 @@ def as_prior(
     """The prior that a distribution over the θ of a target becomes; see `Posterior.as_prior`."""
     unknowns = {UNKNOWN + name: unknown for name, unknown in target.likelihood.unknowns().items()}
     density = density_of(distribution, correlations)
-    return JointPrior(target.prior.form, density, target.parameters, unknowns)
+    names = target.inputs, target.y_columns
+    return JointPrior(target.prior.form, density, target.parameters, unknowns, *names)
 
 
 def density_of(

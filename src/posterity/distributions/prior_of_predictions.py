@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import equinox as eqx
 import jax
@@ -35,6 +35,7 @@ class Remembered(AbstractPrior):
         kind: that of the likelihood.
         rows: how many rows the posterior counts for, seen directly and by remembering.
         base_weight: b.
+        inputs, y_columns: of the model that was fitted.
     """
 
     base: AbstractPrior
@@ -45,6 +46,14 @@ class Remembered(AbstractPrior):
     kind: str = eqx.field(static=True)
     rows: float = eqx.field(static=True)
     base_weight: float = eqx.field(static=True, default=1.0)
+    inputs: InputSpec | None = eqx.field(static=True, default=None)
+    y_columns: tuple[str, ...] | None = eqx.field(static=True, default=None)
+
+    later_parts: ClassVar[tuple[str, ...]] = ("inputs", "y_columns")
+
+    @property
+    def fitted_to(self) -> tuple[InputSpec | None, tuple[str, ...] | None]:
+        return self.inputs, self.y_columns
 
     @property
     def inputs_count(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from posterity.dtypes import float_dtype
+from posterity.inputs import InputSpec
 from posterity.layout import (
     PRIOR,
     UNKNOWN,
@@ -60,12 +61,21 @@ class JointPrior(AbstractPrior):
         density: q, such as `FullRank` or `Mixture`.
         parameters: where each parameter lies in the θ of q.
         unknowns: the distributions that the likelihood's unknowns once had, by path.
+        inputs, y_columns: of the model that was fitted.
     """
 
     base: AbstractPrior
     density: Any
     parameters: tuple[Parameter, ...] = eqx.field(static=True)
     unknowns: dict[str, dist.Distribution]
+    inputs: InputSpec | None = eqx.field(static=True, default=None)
+    y_columns: tuple[str, ...] | None = eqx.field(static=True, default=None)
+
+    later_parts: ClassVar[tuple[str, ...]] = ("inputs", "y_columns")
+
+    @property
+    def fitted_to(self) -> tuple[InputSpec | None, tuple[str, ...] | None]:
+        return self.inputs, self.y_columns
 
     def check_stored(self) -> None:
         """The parameters follow each other and end where the density does."""

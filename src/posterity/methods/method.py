@@ -94,6 +94,8 @@ class AbstractMethod(ABC):
         note: a sentence on how the run was made that its result should carry.
         apart: whether chains run in threads of their own on a CPU: where steps differ in length,
             chains in step would wait for each other; small nets gain from the cores anyway.
+        fewest_steps: how many steps an optimiser must make before its result can be judged.
+        knows_convergence: whether `advice` says itself that the objective still rose.
         in_step: whether chains of one loop end as runs of their own would, at `theta` of their
             states: where it is a start for another method, its fits are then one loop.
         chains, warmup, thin: how many chains; steps before the first kept draw; steps per draw.
@@ -111,6 +113,8 @@ class AbstractMethod(ABC):
     sure: bool = False
     apart: bool = False
     learns: bool = False
+    fewest_steps: int = 100
+    knows_convergence: bool = False
     in_step: bool = False
     temperature: float = 1.0
     kl_weight: float = 1.0

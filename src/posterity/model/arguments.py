@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.frames import refuse_shuffled
 from posterity.inputs import as_finite, as_numbers
 
 
@@ -69,10 +70,6 @@ class Arguments(eqx.Module):
         """All of the data."""
         return self
 
-    def some(self, count: int) -> None:
-        """None: a program's data have no rows of inputs."""
-        del count
-
     def start(self, key: jax.Array) -> Order:
         """The beginning of a stream of full batches."""
         zero = jnp.zeros((), jnp.int32)
@@ -121,7 +118,9 @@ def packed(args: tuple[Any, ...], kwargs: dict[str, Any], name: str = "data") ->
     flat, structure = jax.tree_util.tree_flatten_with_path(
         given, is_leaf=lambda part: not isinstance(part, dict)
     )
-    leaves = [_argument(value, name + jax.tree_util.keystr(path[1:])) for path, value in flat]
+    labelled = [(value, name + jax.tree_util.keystr(path[1:])) for path, value in flat]
+    refuse_shuffled(labelled)
+    leaves = [_argument(value, label) for value, label in labelled]
     arrays = tuple(jnp.asarray(leaf) for leaf in leaves if isinstance(leaf, np.ndarray))
     constants = [None if isinstance(leaf, np.ndarray) else (type(leaf), leaf) for leaf in leaves]
     return Arguments(arrays, tuple(constants), structure)

@@ -58,6 +58,38 @@ def _place(column: int | str, width: int, names: tuple[str, ...] | None) -> int:
     return column % width
 
 
+def refuse_other_names(
+    inputs: InputSpec | None,
+    targets: tuple[str, ...] | None,
+    described: InputSpec,
+    y_columns: tuple[str, ...] | None,
+) -> None:
+    """Refuse data whose columns are not those that a posterior, now a prior, was fitted to.
+
+    Its weights belong to columns by their order.
+
+    Args:
+        inputs, targets: of the posterior's fit; None where they are not known. described,
+            y_columns: of the data.
+
+    Raises:
+        ValueError: names differ, or come in another order; the remedy puts them in order.
+    """
+    pairs = [("y", targets, y_columns)]
+    if inputs is not None and inputs.alike(described):
+        pairs += [
+            (described.label(number), old.columns, new.columns)
+            for number, (old, new) in enumerate(zip(inputs.leaves, described.leaves))
+        ]
+    for name, old, new in pairs:
+        if old and new and old != new:
+            raise ValueError(
+                f"prior: it is a posterior of columns {_listed(old)} of {name}, in this order, and "
+                f"the data have {_listed(new)}. Give {name}[{list(old)!r}], or learn from the data "
+                "by posterior.update, which goes by names."
+            )
+
+
 def separate(x: jax.Array, places: Places) -> tuple[jax.Array, jax.Array]:
     """The columns that the prior reads (rows, count), and what the net sees of x."""
     rest = tuple(place for place in range(x.shape[1]) if place not in places)

@@ -33,12 +33,12 @@ class Traced(NamedTuple):
     """What is known of a net on inputs.
 
     Attributes:
-        inputs: the description with ``"int32"`` where the net indexes. out: shape of the outputs,
-            rows first. convolves: whether the net has convolutions or pooling.
+        inputs: the description with ``"int32"`` where the net indexes. out: what the net returns,
+            as shapes and dtypes. convolves: whether the net has convolutions or pooling.
     """
 
     inputs: InputSpec
-    out: tuple[int, ...]
+    out: Any
     convolves: bool
 
 
@@ -64,7 +64,7 @@ def trace(net: AbstractNet, template: Any, given: InputSpec) -> Traced:
         except Exception as error:
             errors.append(error)
             continue
-        found = Traced(inputs, out.shape, convolves(jaxpr))
+        found = Traced(inputs, out, convolves(jaxpr))
         used = indexed(jaxpr, len(dtypes)) if "int32" in dtypes else ()
         if all(each or dtype == "float" for dtype, each in zip(dtypes, used)):
             return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from posterity.inputs import InputSpec
 from posterity.likelihoods.likelihood import AbstractLikelihood, as_likelihood
@@ -136,17 +136,44 @@ def check_outputs(
     Returns the inputs with the types that the net needs, and whether the net convolves or pools.
     """
     found = trace(model.net, template, inputs)
-    per_target = model.likelihood.outputs_per_target
-    needed = per_target * int(np.prod(y_shape))
-    rows, *row = found.out
-    if rows != ROWS or int(np.prod(row)) != needed:
-        name = type(model.likelihood).__name__
-        raise ValueError(
-            f"net: it gives outputs of shape {('rows', *row)} for rows of x, but "
-            f"{name} needs {needed} per row ({per_target} for each of {int(np.prod(y_shape))} "
-            "target columns of y). Change the net's output size."
-        )
+    _refuse_other_outputs(found.out, model.likelihood, y_shape)
     return found.inputs, found.convolves
+
+
+def _refuse_other_outputs(
+    out: Any, likelihood: AbstractLikelihood, y_shape: tuple[int, ...]
+) -> None:
+    """Refuse outputs that are no array of floats, or of another shape than the likelihood needs.
+
+    Axes of length one say nothing of the order of the others, and are not looked at.
+    """
+    if not isinstance(out, jax.ShapeDtypeStruct):
+        raise ValueError(
+            f"net: it returns a {type(out).__name__}, not one array. Join its parts along the last "
+            "axis: jnp.concatenate([...], axis=-1)."
+        )
+    per_target, targets = likelihood.outputs_per_target, math.prod(y_shape)
+    needed = per_target * targets
+    shapes = [(needed,), (per_target, *y_shape)]
+    rows, *row = out.shape or (None,)
+    long = lambda shape: [size for size in shape if size != 1]
+    if rows != ROWS or long(row) not in map(long, shapes):
+        name = type(likelihood).__name__
+        wanted = " or ".join(dict.fromkeys(str(("rows", *shape)) for shape in shapes))
+        given = ("rows", *row) if rows == ROWS else out.shape
+        order = ""
+        if per_target > 1 and targets > 1:
+            order = f" All {targets} first outputs of the targets come before the second ones."
+        raise ValueError(
+            f"net: it gives outputs of shape {given} for {ROWS} rows of x, but {name} needs "
+            f"{needed} per row ({per_target} for each of {targets} target columns of y), of shape "
+            f"{wanted}.{order} Change the net's output size."
+        )
+    if not jnp.issubdtype(out.dtype, jnp.floating):
+        raise ValueError(
+            f"net: its outputs are {out.dtype}, and must be floating-point numbers. Leave out what "
+            "rounds them, or end with .astype(float)."
+        )
 
 
 def path_name(path: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -15,11 +15,12 @@ import numpyro.distributions as dist
 
 from posterity.cpu.kernels import lowered
 from posterity.dtypes import float_dtype
+from posterity.frames import default_names
 from posterity.inputs import InputSpec, as_spec
 from posterity.layout import UNKNOWN, Parameter, named
 from posterity.learnable import Learned, Slot, is_learned
 from posterity.likelihoods.likelihood import AbstractLikelihood
-from posterity.model.columns import positions, separate
+from posterity.model.columns import positions, refuse_other_names, separate
 from posterity.model.latents import check_weights, derived_names, lay_out_prior
 from posterity.model.model import Model, check_outputs, shapes_by_path
 from posterity.model.target import AbstractTarget, Weights, check_counts
@@ -68,6 +69,7 @@ class Target(AbstractTarget):
         found: names of weights that are no latents. extra: names of what the prior derives.
         convolves: whether the net has convolutions or pooling, which have a fast form on CPU.
         cpu_kernels: whether that form is used.
+        y_columns: names of the columns of several targets; None where they have none.
     """
 
     net: AbstractNet
@@ -90,6 +92,9 @@ class Target(AbstractTarget):
     temperature: Any
     convolves: bool = eqx.field(static=True)
     cpu_kernels: bool = eqx.field(static=True, default=True)
+    y_columns: tuple[str, ...] | None = eqx.field(static=True, default=None)
+
+    later_parts: ClassVar[tuple[str, ...]] = ("y_columns",)
 
     def stored_as(self) -> dict[str, Any]:
         """What `build` takes, for files."""
@@ -102,6 +107,7 @@ class Target(AbstractTarget):
             "rows": int(self.rows),
             "kl_weight": float(self.kl_weight),
             "temperature": float(self.temperature),
+            "y_columns": self.y_columns,
         }
 
     @classmethod
@@ -115,6 +121,7 @@ class Target(AbstractTarget):
         rows: int,
         kl_weight: float,
         temperature: float,
+        y_columns: tuple[str, ...] | None = None,
     ) -> Target:
         """The inverse of `stored_as`.
 
@@ -123,7 +130,8 @@ class Target(AbstractTarget):
         """
         check_counts(rows, kl_weight, temperature)
         model = Model(net, prior, likelihood)
-        return cls.build(model, inputs, y_shape, rows, kl_weight, temperature)
+        weights = kl_weight, temperature
+        return cls.build(model, inputs, y_shape, rows, *weights, y_columns=y_columns)
 
     @classmethod
     def build(
@@ -134,6 +142,8 @@ class Target(AbstractTarget):
         rows: int,
         kl_weight: float = 1.0,
         temperature: float = 1.0,
+        *,
+        y_columns: tuple[str, ...] | None = None,
     ) -> Target:
         """The target of `model` for data of `rows` rows.
 
@@ -145,6 +155,7 @@ class Target(AbstractTarget):
             rows: N.
             kl_weight: the weight of the KL in an ELBO.
             temperature: of the posterior that a sampler draws from.
+            y_columns: names of several targets; None where they have none.
 
         Raises:
             ValueError: the net does not take such inputs or give such outputs; the prior names
@@ -152,7 +163,9 @@ class Target(AbstractTarget):
         """
         template = model.template()
         prior, likelihood, slots = _number_slots(model)
-        given = as_spec(inputs)
+        given = as_spec(inputs).without_numbers()
+        if y_columns is not None and (y_shape != (len(y_columns),) or default_names(y_columns)):
+            y_columns = None
         columns, seen = positions(prior.columns, given) if prior.columns else ((), given)
         described, convolves = check_outputs(model, template, seen, y_shape)
         if columns:
@@ -160,6 +173,7 @@ class Target(AbstractTarget):
         shapes = shapes_by_path(template)
         parameters, blocks, latent_count, element_count = lay_out_prior(prior, likelihood, shapes)
         prior.check(likelihood, described, tuple(y_shape))
+        refuse_other_names(*prior.fitted_to, described, y_columns)
         start = _at_start(prior, slots)
         latents = parameters[:latent_count]
         check_weights(start, latents, shapes)
@@ -180,6 +194,7 @@ class Target(AbstractTarget):
             template=(structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)),
             inputs=described,
             y_shape=tuple(y_shape),
+            y_columns=y_columns,
             slots=slots,
             convolves=convolves,
             **Weights.of(rows, kl_weight, temperature)._asdict(),

@@ -40,6 +40,11 @@ class EquinoxNet(AbstractNet):
     holds_weights: ClassVar[bool] = True
     module: eqx.Module
 
+    @property
+    def rowwise(self) -> bool:
+        """True: the module is mapped over the rows."""
+        return True
+
     def __check_init__(self) -> None:
         stateful = (eqx.nn.BatchNorm, eqx.nn.SpectralNorm)
         for part in jax.tree.leaves(self.module, is_leaf=lambda m: isinstance(m, eqx.nn.Dropout)):

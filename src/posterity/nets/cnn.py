@@ -92,6 +92,11 @@ class CNN(AbstractNet):
         kernels = [(self.kernel, self.kernel, a, b) for a, b in pairwise(maps)]
         return [*kernels, *pairwise(sizes)]
 
+    @property
+    def rowwise(self) -> bool:
+        """True where the activation is known to be elementwise."""
+        return parts.elementwise(self.activation)
+
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Weights from N(0, 2/fan-in), in the last layer N(0, 1/fan-in); biases zero."""
         shapes = self._shapes()

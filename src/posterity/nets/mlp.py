@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from posterity.dtypes import float_dtype
+from posterity.nets import parts
 from posterity.nets.net import AbstractNet
 from posterity.storable import stored
 
@@ -79,6 +80,16 @@ class MLP(AbstractNet):
         """True for narrow nets."""
         return max(self.sizes) <= FEATURES_FIRST_WIDTH
 
+    @property
+    def column_axis(self) -> tuple[str, int]:
+        """The second axis of the first weight."""
+        return "layers.0.weight", 1
+
+    @property
+    def rowwise(self) -> bool:
+        """True where the activation is known to be elementwise."""
+        return parts.elementwise(self.activation)
+
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Weights from N(0, 1/fan-in), biases zero."""
         pairs = list(zip(self.sizes[:-1], self.sizes[1:]))
@@ -96,6 +107,12 @@ class MLP(AbstractNet):
 
     def apply(self, params: dict[str, Any], x: jax.Array) -> jax.Array:
         """Outputs (rows, out_size) for inputs (rows, in_size)."""
+        if x.ndim != 2 or x.shape[1] != self.in_size:
+            flat = " Flatten them: x.reshape(len(x), -1)." if x.ndim > 2 else ""
+            raise ValueError(
+                f"MLP: its rows have {self.in_size} numbers along one axis, not shape "
+                f"{x.shape[1:]}.{flat}"
+            )
         return self._by_columns(params, x) if self.features_first else self._by_rows(params, x)
 
     def _by_columns(self, params: dict[str, Any], x: jax.Array) -> jax.Array:

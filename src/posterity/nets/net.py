@@ -26,6 +26,19 @@ class AbstractNet(eqx.Module):
         """Whether `apply` begins by transposing x; full batches are then stored that way."""
         return False
 
+    @property
+    def column_axis(self) -> tuple[str, int] | None:
+        """Path of the weight, and its axis, that runs over the columns of x; None: not known."""
+        return None
+
+    @property
+    def rowwise(self) -> bool:
+        """Whether each row is computed by itself by construction.
+
+        `fit` tries all other nets on a few rows, and refuses those that mix them.
+        """
+        return False
+
     @abstractmethod
     def init(self, key: jax.Array) -> Params:
         """Initial parameters: a pytree of floating-point arrays whose paths name them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,14 @@ from jax import lax
 from posterity.dtypes import float_dtype
 
 Shape = tuple[int, ...]
+
+# Functions of JAX's that take every number by itself.
+ELEMENTWISE = (
+    *("relu", "relu6", "sigmoid", "softplus", "soft_sign", "silu", "swish", "elu", "selu", "celu"),
+    *("gelu", "leaky_relu", "hard_tanh", "hard_sigmoid", "hard_silu", "hard_swish", "mish"),
+    *("log_sigmoid", "squareplus", "identity", "sparse_plus", "sparse_sigmoid", "tanh"),
+)
+SMOOTH = ("tanh", "sin", "cos", "abs", "exp", "square", "arctan", "arcsinh", "sinh")
 
 BEFORE_ACTIVATION, LINEAR = 2.0, 1.0  # He et al. 2015; LeCun et al. 1998
 
@@ -35,6 +43,19 @@ def random_weights(
         (gain / np.prod(shape[:-1])) ** 0.5 * piece.reshape(shape)
         for piece, shape, gain in zip(pieces, shapes, gains)
     ]
+
+
+def elementwise(activation: Callable[[jax.Array], jax.Array]) -> bool:
+    """Whether a function is one of JAX's that take every number by itself.
+
+    >>> elementwise(jax.nn.relu), elementwise(jnp.tanh), elementwise(jax.nn.softmax)
+    (True, True, False)
+    """
+    known = [
+        *(getattr(jax.nn, name, None) for name in ELEMENTWISE),
+        *(getattr(jnp, name, None) for name in SMOOTH),
+    ]
+    return any(activation is one for one in known)
 
 
 def zeros(size: int) -> jax.Array:

@@ -133,6 +133,11 @@ class ResNet(AbstractNet):
             return _Plan(7, 2, True, (64, 128, 256, 512), LARGE[self.depth])
         return _Plan(3, 1, False, (16, 32, 64), ((self.depth - 2) // 6,) * 3)
 
+    @property
+    def rowwise(self) -> bool:
+        """True: filter response normalisation is of one image."""
+        return True
+
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Weights from N(0, 2/fan-in), in the last layer N(0, 1/fan-in); scales one, rest zero."""
         shapes = self._shapes()

@@ -64,6 +64,11 @@ class Recurrent(AbstractNet):
             raise ValueError(f'Recurrent: cell must be "gru" or "tanh", not {cell!r}.')
         self.cell = cell
 
+    @property
+    def rowwise(self) -> bool:
+        """True: sequences meet nothing but the weights."""
+        return True
+
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Weights from N(0, 1/fan-in), biases zero."""
         width = self.hidden * (3 if self.cell == "gru" else 1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from posterity.frames import joined
 from posterity.inputs import as_table, read
 from posterity.plots import scatter, style
 from posterity.plots.predictions import draws_of, in_units
@@ -62,7 +63,7 @@ def band(
     """
     given = read(x)
     inputs = as_table(given)
-    targets = None if y is None else np.asarray(y)
+    targets = None if y is None else np.asarray(joined(y, given.labels))
     scatter.check_rows(inputs, targets, most_inputs=1)
     points = np.linspace(*style.span(inputs, MARGIN), grid)[:, None]
     pred = posterior.predict(points, draws=draws_of(posterior, draws))

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from posterity.data.batches import as_targets
-from posterity.inputs import read, take
+from posterity.data.batches import as_pair
+from posterity.inputs import take
 from posterity.plots import mixing, style
 from posterity.plots.bands import band
 from posterity.plots.histories import drawable, elbo
@@ -88,13 +88,13 @@ class Rows(NamedTuple):
         Raises:
             TypeError, ValueError: as `fit`, and where x and y have different lengths.
         """
+        target = posterior.target
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(f"data, test: expected a pair (x, y), got {type(pair).__name__}.")
-        given = read(pair[0]).matched(posterior.target.inputs)
-        x = given.converted(posterior.target.inputs)
-        y = as_targets(pair[1], posterior.target.likelihood, one_class=True)
-        if given.rows != len(y):
-            raise ValueError(f"data, test: x has {given.rows} rows and y has {len(y)}.")
+        known = target.inputs, target.y_columns
+        checked = as_pair(pair, target.likelihood, *known, one_class=True)
+        given, y = checked.x, checked.y
+        x = given.converted(target.inputs)
         part = np.arange(given.rows)
         if most is not None and given.rows > most:
             part = np.linspace(0, given.rows - 1, most).astype(int)

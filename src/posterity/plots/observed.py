@@ -40,7 +40,7 @@ def predicted_observed(
     """
     if pred.classes:
         raise ValueError("predicted_observed: the targets are classes; use calibration.")
-    truth = np.asarray(y, float)
+    truth = np.asarray(pred.matched(y), float)
     if truth.shape != pred.mean.shape:
         raise ValueError(f"y: expected shape {pred.mean.shape}, got {truth.shape}.")
     ax = style.axes(ax)
@@ -170,7 +170,7 @@ def _confidence(pred: Predictive, y: Any) -> tuple[np.ndarray, np.ndarray, float
     """Probability of the predicted class, whether it is the true one, and the least possible."""
     if not pred.classes:
         raise ValueError("pred: its targets are no classes; use predicted_observed.")
-    labels = np.asarray(y)
+    labels = np.asarray(pred.matched(y))
     if labels.shape != pred.label.shape:
         raise ValueError(f"y: expected shape {pred.label.shape}, got {labels.shape}.")
     return np.clip(pred.probs.max(1), 0, 1), pred.label == labels, 1 / pred.classes

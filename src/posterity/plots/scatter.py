@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from posterity.inputs import as_table
+from posterity.frames import joined
+from posterity.inputs import as_table, read
 from posterity.plots import style
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def data(
     >>> ax.get_ylabel()
     'height'
     """
-    inputs, targets = as_table(x), np.asarray(y)
+    given = read(x)
+    inputs, targets = as_table(given), np.asarray(joined(y, given.labels))
     check_rows(inputs, targets, most_inputs=2)
-    names = style.input_names(x, x_names, inputs.shape[1])
+    names = style.input_names(given, x_names, inputs.shape[1])
     shown = style.original(inputs, rescale_x)
     if shown.shape[1] == 1:
         ax = style.axes(ax)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from posterity.frames import default_names
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
@@ -145,8 +147,9 @@ def input_names(x: Any, names: Sequence[str] | None, columns: int) -> list[str]:
     Raises:
         ValueError: `names` has another length than there are columns.
     """
-    if names is None and getattr(x, "columns", None) is not None:
-        names = [str(name) for name in x.columns]
+    found = getattr(x, "columns", None)
+    if names is None and found is not None and not default_names(given := [*map(str, found)]):
+        names = given
     if names is None:
         return ["x"] if columns == 1 else [f"x{_below(index + 1)}" for index in range(columns)]
     if isinstance(names, str) or len(names) != columns:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from posterity.frames import joined
 from posterity.inputs import as_table, read
 from posterity.plots import scatter, style
 from posterity.plots.predictions import draws_of, in_units
@@ -225,7 +226,7 @@ class _Plane:
         inputs = self._inputs
         shown = style.original(inputs, self._rescale_x)
         if y is not None:
-            targets = np.asarray(y)
+            targets = np.asarray(joined(y, self._given.labels))
             scatter.check_rows(inputs, targets, most_inputs=2)
             if self._posterior.target.likelihood.classes:
                 scatter.classes(ax, shown, targets, class_names)

@@ -11,7 +11,8 @@ from posterity.counts import checked_draws
 from posterity.cpu.compile import use_compilation_cache
 from posterity.data.batches import as_targets
 from posterity.distributions.distribution import AbstractDistribution
-from posterity.inputs import as_inputs, row_count, take
+from posterity.frames import joined
+from posterity.inputs import read, row_count, take
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.net_target import Target
 from posterity.predict import quantiles, refusal, stream
@@ -27,7 +28,8 @@ def predict(
 ) -> Predictive:
     """The predictive distribution at `x`, of a distribution over θ; see `Posterior.predict`."""
     count = checked_draws(draws)
-    inputs = as_inputs(x, target.inputs)
+    given = read(x).matched(target.inputs)
+    inputs = given.converted(target.inputs)
     use_compilation_cache()
     source = source_of(target, distribution, seed, count)
     found = stream.moments(source, inputs)
@@ -39,6 +41,7 @@ def predict(
         _expected_entropy=found.entropy,
         _source=source,
         _x=inputs,
+        _labels=given.labels,
     )
 
 
@@ -74,6 +77,7 @@ class Predictive:
     _x: Any = dataclasses.field(repr=False)
     _loc: float = dataclasses.field(default=0.0, repr=False)
     _scale: float = dataclasses.field(default=1.0, repr=False)
+    _labels: Any = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def kind(self) -> str:
@@ -246,6 +250,7 @@ class Predictive:
         Args:
             y: targets of the rows of `x`, as in `fit`.
         """
+        y = self.matched(y)
         if self._scale != 1.0 or self._loc != 0.0:
             y = (np.asarray(y, float) - self._loc) / self._scale
         targets = as_targets(y, self._likelihood, one_class=True)
@@ -273,6 +278,18 @@ class Predictive:
         drawn = stream.raw(self._source, self._x, of == "y")
         return drawn if self._likelihood.whole else self._loc + self._scale * drawn
 
+    def matched(self, y: Any) -> Any:
+        """Targets row by row those of the prediction, and in the order of the columns of `fit`.
+
+        Args:
+            y: a series or data frame, whose rows are joined by their labels to those of `x`; of
+                anything else the order counts, and it is returned as it is.
+
+        Raises:
+            ValueError: its labels or columns are others.
+        """
+        return joined(y, self._labels, self._source.target.y_columns)
+
     def take(self, rows: Any) -> Predictive:
         """The same prediction at some of its rows.
 
@@ -287,6 +304,7 @@ class Predictive:
             epistemic=self.epistemic[kept],
             _expected_entropy=self._expected_entropy[kept],
             _x=take(self._x, kept),
+            _labels=None if self._labels is None else self._labels[kept],
         )
 
     def rescaled(self, loc: float, scale: float) -> Predictive:

@@ -57,6 +57,8 @@ def remembered(
         kind=target.likelihood.kind,
         rows=rows,
         base_weight=target.prior.first_weight / temperature,
+        inputs=target.inputs,
+        y_columns=target.y_columns,
     )
 
 

@@ -160,6 +160,11 @@ class AbstractPrior(eqx.Module):
         """Raise a ValueError where the prior does not apply to such data or such a likelihood."""
         del likelihood, inputs, y_shape
 
+    @property
+    def fitted_to(self) -> tuple[Any, tuple[str, ...] | None]:
+        """Of a posterior that is a prior, the inputs and the names of targets of its fit."""
+        return None, None
+
     def as_distribution(self) -> Any:
         """The distribution over θ that this prior is; None where it is none."""
         return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from posterity.data.batches import Batches
+from posterity.diagnostics import verdict
 from posterity.diagnostics.history import History
 from posterity.diagnostics.result import Code, Result
 from posterity.distributions.draws import Draws
@@ -17,8 +18,19 @@ from posterity.methods.method import AbstractMethod
 from posterity.model.arguments import Arguments
 from posterity.posterior import AnyPosterior, posterior_of
 from posterity.run.draw_store import DrawStore
-from posterity.run.progress import Finished
+from posterity.run.progress import Finished, Interrupt
 
+if TYPE_CHECKING:
+    from posterity.diagnostics.diagnose import Diagnostics
+
+UNDRAWN = (
+    "The run was interrupted in the warm-up: nothing was drawn, and the posterior is the point "
+    "that each chain had come to. Fit again before it is used."
+)
+UNDIAGNOSED = (
+    "The diagnosis of the chains was interrupted: whether they have converged is not known. "
+    "posterior.diagnose(x) finds it."
+)
 REFERENCE = 64  # training rows at which it is decided how many draws predictions need
 
 
@@ -29,15 +41,17 @@ def wrap(
     finished: Finished,
     seed: int,
     seconds: float,
-    last: bool,
+    interrupt: Interrupt | None,
     store: DrawStore | None,
+    notes: list[str],
 ) -> AnyPosterior:
     """The posterior of a run.
 
     Args:
         method, target, batches: what ran. finished: what it left behind. seed: the run's.
-        seconds: how long it took. last: whether this is its end, where its chains are diagnosed,
-            and not a look at it. store: where its draws are; None of a method that keeps none.
+        seconds: how long it took. interrupt: at the run's end, where its chains are diagnosed, what
+            hears Ctrl-C meanwhile; None for a look at it. store: where its draws are; None of a
+            method that keeps none. notes: sentences about the data.
     """
     info, draws = _history(method, finished)
     found = method.finish(target, finished.state, draws, finished.memory)
@@ -54,14 +68,23 @@ def wrap(
     single = method.chains == 1 and not method.collects
     history = {name: values[0] if single else values for name, values in info.items()}
     diagnostics = None
-    if last and method.collects and distribution.stored is not None:
-        # Imported where there are chains: any other fit is spared about 10 ms of it.
-        from posterity.diagnostics.diagnose import diagnose_fit
-
-        diagnostics = diagnose_fit(target, distribution, history, batches.full, settings)
-        advice = list(dict.fromkeys([*advice, *diagnostics.advice]))
-    result = _result(method, finished, advice, store.note if store else "")
-    parts = {"reference": batches.some(REFERENCE)} if target.predicts else {}
+    if interrupt and method.collects and distribution.stored is not None:
+        diagnostics, said = _diagnosed(
+            target,
+            distribution,
+            history,
+            batches,
+            settings,
+            interrupt,
+            drawn=draws is not None,
+            interrupted=finished.interrupted,
+        )
+        advice = list(dict.fromkeys([*advice, *said]))
+    elif interrupt and not (finished.lost or finished.interrupted):
+        advice = [*advice, *_judged(method, target, distribution, info, batches, finished)]
+    result = _result(method, finished, [*notes, *advice], store.note if store else "")
+    rows: Any = batches
+    parts = {"reference": rows.some(REFERENCE).x} if target.predicts else {}
     return posterior_of(
         target,
         distribution,
@@ -73,6 +96,64 @@ def wrap(
         method=method,
         **parts,
     )
+
+
+def _diagnosed(
+    target: Any,
+    distribution: Any,
+    history: dict[str, np.ndarray],
+    batches: Batches | Arguments,
+    settings: dict[str, Any],
+    interrupt: Interrupt,
+    *,
+    drawn: bool,
+    interrupted: bool,
+) -> tuple[Diagnostics | None, tuple[str, ...]]:
+    """Figures of the chains, and what they mean; a Ctrl-C leaves them out and keeps the draws."""
+    if not drawn:
+        return None, (UNDRAWN,)
+    if interrupt.asked and not interrupted:  # since the loop ended
+        return None, (UNDIAGNOSED,)
+    # Imported where there are chains: any other fit is spared about 10 ms of it.
+    from posterity.diagnostics.diagnose import diagnose_fit
+
+    try:
+        with interrupt.raising():
+            found = diagnose_fit(target, distribution, history, batches.full, settings)
+    except KeyboardInterrupt:
+        return None, (UNDIAGNOSED,)
+    return found, found.advice
+
+
+def _judged(
+    method: AbstractMethod,
+    target: Any,
+    distribution: Any,
+    info: dict[str, np.ndarray],
+    batches: Any,
+    finished: Finished,
+) -> list[str]:
+    """Sentences where an optimiser has learned nothing, or too little to be judged."""
+    if said := verdict.on_steps(finished.steps, method.fewest_steps):
+        return said
+    rows = int(target.rows)
+    rise = info.get(method.figure)
+    if rise is not None and not method.knows_convergence:
+        said = verdict.on_rise(rise, rows, finished.steps)
+        if getattr(method, "optimizer", None) is not None:
+            said = said or verdict.on_pace(rise, finished.steps)
+    began = getattr(method, "init_scale", None)
+    if began is not None and distribution.stored is None:
+        said = [*said, *verdict.on_width(np.asarray(distribution.mean_and_sd()[1]), began)]
+    if not target.predicts:
+        return [*said, *verdict.on_density(target, distribution, batches)]
+    used = method.batch_size or rows
+    count = verdict.rows_for(finished.steps, used, method.evaluations, rows)
+    if distribution.stored is not None:
+        thetas = np.asarray(distribution.even(0, min(verdict.MODES, distribution.stored)))
+    else:
+        thetas = np.asarray(distribution.centre())[None]
+    return [*said, *verdict.on_predictions(target, thetas, batches.some(count))]
 
 
 def _placed(tree: Any) -> Any:

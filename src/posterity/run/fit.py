@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.cpu.compile import use_compilation_cache
-from posterity.data.batches import as_pair
+from posterity.data import units
+from posterity.data.batches import Pair, as_pair
 from posterity.diagnostics.result import Code
 from posterity.methods.checks import check_counts
 from posterity.methods.method import AbstractMethod, of_chain
@@ -23,16 +24,18 @@ from posterity.model.model import Model
 from posterity.model.net_target import Target
 from posterity.model.program import ProgramModel
 from posterity.model.program_target import ProgramTarget
+from posterity.model.rowwise import ROWS, refuse_mixing
 from posterity.posterior import AnyPosterior, Posterior, ProgramPosterior
 from posterity.run.draw_store import Folder, open_store
 from posterity.run.failed_start import blame, origin
 from posterity.run.finish import wrap
 from posterity.run.loop import spare_rows
-from posterity.run.progress import Bar, Finished, Peek, Watcher
+from posterity.run.progress import Bar, Finished, Interrupt, Peek, Watcher
 from posterity.run.runner import run
 from posterity.run.start import Init, start_points
 
 NOTHING_YET = "while looking for a start; nothing has been fitted yet"
+BEFORE_THE_FIRST = "before the first step; nothing has been fitted yet"
 
 
 @overload
@@ -111,6 +114,7 @@ def fit(
         interrupted run (Ctrl-C) returns what was fitted so far.
 
     Raises:
+        KeyboardInterrupt: it was interrupted before the first step.
         TypeError, ValueError: an argument is not what it must be; the message names it, the first
             bad index and the remedy. Also where no finite step can be made from the start.
 
@@ -132,7 +136,7 @@ def fit(
     if isinstance(init, AbstractMethod):
         init = _members(model, data, init, method.chains, seed, cpu_kernels)
     use_compilation_cache()
-    target, batches = _prepare(model, data, method, cpu_kernels)
+    target, batches, notes = _prepare(model, data, method, cpu_kernels)
     _refuse_unlearned(method, target)
     method.check(target)
     keys, thetas = start_points(
@@ -140,23 +144,26 @@ def fit(
     )
     began = time.perf_counter()
 
-    def posterior_of(finished: Finished, last: bool = False) -> AnyPosterior:
+    def posterior_of(finished: Finished, interrupt: Interrupt | None = None) -> AnyPosterior:
         seconds = time.perf_counter() - began
-        return wrap(method, target, batches, finished, seed, seconds, last, kept)
+        return wrap(method, target, batches, finished, seed, seconds, interrupt, kept, notes)
 
     peek = _peek(every, call, posterior_of)
     watcher = _watcher(method, progress)
     kept = open_store(method, target.size, spool) if method.collects else None
     stuck = False
-    try:
-        finished = run(method, target, batches, keys, thetas, watcher, peek, kept)
-        stuck = _made_no_finite_step(finished)
-        _refuse_no_finite_step(finished, start, target, thetas, batches)
-    except BaseException:
-        if kept:  # draws of any use that are in a folder stay there
-            kept.give_up(useless=stuck)
-        raise
-    return posterior_of(finished, last=True)
+    # Open until the posterior is made: what has been drawn is not lost to a Ctrl-C after the loop.
+    with Interrupt() as interrupt:
+        try:
+            finished = run(method, target, batches, keys, thetas, watcher, interrupt, peek, kept)
+            stuck = _made_no_finite_step(finished)
+            _refuse_no_finite_step(finished, start, target, thetas, batches)
+            _refuse_no_step(finished)
+        except BaseException:
+            if kept:  # draws of any use that are in a folder stay there
+                kept.give_up(useless=stuck)
+            raise
+        return posterior_of(finished, interrupt)
 
 
 def _members(
@@ -194,13 +201,14 @@ def _together(
     """What fits of several seeds would end at (chain, D), as chains of one loop."""
     use_compilation_cache()
     method = dataclasses.replace(method, chains=len(seeds))  # type: ignore[type-var]
-    target, batches = _prepare(model, data, method, cpu_kernels)
+    target, batches, _ = _prepare(model, data, method, cpu_kernels)
     _refuse_unlearned(method, target)
     method.check(target)
     starts = [start_points("net", target, s, [0], method.start_count(target)) for s in seeds]
     keys = jnp.concatenate([key for key, _ in starts])
     thetas = jnp.concatenate([theta for _, theta in starts], axis=1)
-    finished = run(method, target, batches, keys, thetas, Watcher())
+    with Interrupt() as interrupt:
+        finished = run(method, target, batches, keys, thetas, Watcher(), interrupt)
     _refuse_no_finite_step(
         finished, functools.partial(origin, "net", seeds[0]), target, thetas, batches
     )
@@ -220,8 +228,10 @@ def as_start(member: AnyPosterior) -> np.ndarray:
     return np.asarray(member.distribution.centre())
 
 
-def _prepare(model: Any, data: Any, method: AbstractMethod, cpu_kernels: bool) -> tuple[Any, Any]:
-    """The target, and the data as what hands out its batches."""
+def _prepare(
+    model: Any, data: Any, method: AbstractMethod, cpu_kernels: bool
+) -> tuple[Any, Any, list[str]]:
+    """The target, the data as what hands out its batches, and sentences about the data."""
     if not isinstance(cpu_kernels, bool):
         raise TypeError(f"cpu_kernels: expected True or False, got {cpu_kernels!r}.")
     if not model.predicts:
@@ -232,11 +242,11 @@ def _prepare(model: Any, data: Any, method: AbstractMethod, cpu_kernels: bool) -
         _refuse_net_settings(method)
         arguments = as_arguments(data)
         weights = method.kl_weight, method.temperature
-        return ProgramTarget.build(model, arguments, *weights), arguments
-    pair = as_pair(data, model.likelihood)
+        return ProgramTarget.build(model, arguments, *weights), arguments, []
+    pair = data if isinstance(data, Pair) else as_pair(data, model.likelihood)
     shapes = pair.x.spec, pair.y.shape[1:]
     weights = method.kl_weight, method.temperature
-    target = Target.build(model, *shapes, pair.x.rows, *weights)
+    target = Target.build(model, *shapes, pair.x.rows, *weights, y_columns=pair.y_columns)
     target = dataclasses.replace(target, cpu_kernels=cpu_kernels)
     batches = pair.batches(
         method.batch_size,
@@ -245,7 +255,21 @@ def _prepare(model: Any, data: Any, method: AbstractMethod, cpu_kernels: bool) -
         replacement=method.replacement,
         spare=spare_rows(method, target),
     )
-    return target, batches
+    _refuse_mixing(target, pair)
+    real = model.likelihood.kind == "regression"
+    notes = units.notes(pair.x, target.inputs, pair.given, pair.y_columns, real=real)
+    return target, batches, notes
+
+
+def _refuse_mixing(target: Target, pair: Pair) -> None:
+    """Refuse a net that does not compute each row by itself, which a few rows of x show."""
+    if target.net.rowwise:
+        return
+    rows = np.linspace(0, pair.x.rows - 1, min(ROWS, pair.x.rows)).astype(int)
+    x = pair.x.taken(rows).converted(target.inputs)
+    if target.columns:
+        x = np.delete(x, target.columns, axis=1)
+    refuse_mixing(target.net, target.template_params(), x)
 
 
 def _refuse_net_settings(method: AbstractMethod) -> None:
@@ -299,6 +323,16 @@ def _made_no_finite_step(finished: Finished) -> bool:
     # A chain may give up before another has made its first step.
     begun = bool(finished.steps) or finished.lost
     return begun and not any(s.info["ok"].any() for s in finished.stretches)
+
+
+def _refuse_no_step(finished: Finished) -> None:
+    """What was interrupted before its first step is no fit.
+
+    Raises:
+        KeyboardInterrupt: so it was.
+    """
+    if finished.interrupted and not finished.steps:
+        raise KeyboardInterrupt(BEFORE_THE_FIRST)
 
 
 def _refuse_no_finite_step(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
@@ -58,11 +59,13 @@ class Peek(NamedTuple):
 class Interrupt:
     """While open, the first Ctrl-C sets `asked`; a second one raises KeyboardInterrupt.
 
-    Outside the main thread, where signals cannot be caught, it never asks.
+    Within `raising`, for work that can be left out, each of them raises. Outside the main thread,
+    where signals cannot be caught, it never asks.
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self._raises = False
         self._previous: object = None
         self._open = False
 
@@ -81,8 +84,17 @@ class Interrupt:
         if self._open:
             signal.signal(signal.SIGINT, self._previous)  # type: ignore[arg-type]
 
+    @contextlib.contextmanager
+    def raising(self) -> Iterator[None]:
+        """While open, each Ctrl-C raises KeyboardInterrupt: whoever opens this goes on without."""
+        self._raises = True
+        try:
+            yield
+        finally:
+            self._raises = False
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked or self._raises:
             raise KeyboardInterrupt
         self.asked = True
 

@@ -35,6 +35,7 @@ def run(
     keys: jax.Array,
     thetas: jax.Array,
     watcher: Watcher,
+    interrupt: Interrupt,
     peek: Peek | None = None,
     kept: DrawStore | None = None,
 ) -> Finished:
@@ -42,7 +43,8 @@ def run(
 
     Args:
         method, target, batches: what runs. keys, thetas: of `start_points`. watcher: is told how
-            it goes. peek: looks on. kept: room for the draws; None for memory.
+            it goes. interrupt: is open, and asked to end the run. peek: looks on. kept: room for
+            the draws; None for memory.
     """
     fixed = fixed_for(method, target, batches)
     loop, states = prepare(fixed._replace(room=0), keys, thetas)
@@ -53,19 +55,18 @@ def run(
     runner = Runner(method, fixed, watcher, peek, kept)
     watcher.start(method.total_steps)
     try:
-        with Interrupt() as interrupt:
-            # Methods get arrays on the host.
-            review = method.review(target, jax.device_get(states), stretches, None)
-            while review.steps > 0 and not interrupt.asked:
-                memory = review.memory
-                loop = loop._replace(state=review.state, good=review.state)
-                loop, stretch = runner.stretch(loop, review, interrupt, stretches)
-                stretches.append(stretch)
-                state = jax.device_get(loop.state)
-                if interrupt.asked or runner.lost or runner.told:
-                    review = Review(state, 0, memory)
-                else:
-                    review = method.review(target, [state], stretches, memory)
+        # Methods get arrays on the host.
+        review = method.review(target, jax.device_get(states), stretches, None)
+        while review.steps > 0 and not interrupt.asked:
+            memory = review.memory
+            loop = loop._replace(state=review.state, good=review.state)
+            loop, stretch = runner.stretch(loop, review, interrupt, stretches)
+            stretches.append(stretch)
+            state = jax.device_get(loop.state)
+            if interrupt.asked or runner.lost or runner.told:
+                review = Review(state, 0, memory)
+            else:
+                review = method.review(target, [state], stretches, memory)
     finally:
         watcher.stop()
     memory = review.memory if review.memory is not None else memory

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from posterity.data.batches import as_pair
 from posterity.diagnostics.result import Code
 from posterity.distributions.distribution import AbstractDensity, Correlations
-from posterity.inputs import as_inputs, read, row_count, take
+from posterity.inputs import as_inputs, row_count, take
 from posterity.methods import METHODS, method_named
 from posterity.methods.map import MAP
 from posterity.methods.method import AbstractMethod
@@ -17,6 +18,10 @@ from posterity.model.model import Model
 from posterity.posterior import Posterior
 from posterity.run.fit import as_start, fit
 
+UNCOMPARED = (
+    "The comparison of the old draws with the normals that stand for them was interrupted: whether "
+    "they predict alike at the new rows is not known."
+)
 ROWS = 100  # at which both predict
 DRAWS = 2_000  # of each
 WIDER = 1.5  # times the sd of the draws, or this part of it, beyond which it is said
@@ -35,11 +40,10 @@ def update(
     """`Posterior.update`: a fit whose prior is the posterior."""
     settings.setdefault("cpu_kernels", posterior.target.cpu_kernels)
     chosen = made_by(posterior) if method is None else method
-    prior = posterior.as_prior(correlations, remember=remember)
     target = posterior.target
+    data = as_pair(data, target.likelihood, target.inputs, target.y_columns)
+    prior = posterior.as_prior(correlations, remember=remember)
     model = Model(target.net, prior, target.likelihood)
-    if isinstance(data, (tuple, list)) and len(data) == 2:  # `fit` refuses all else
-        data = (read(data[0]).matched(target.inputs), data[1])
     density = prior.as_distribution()
     if density is not None:
         settings.setdefault("init", Posterior(target, density))
@@ -49,8 +53,10 @@ def update(
     found = fit(model, data, chosen, seed=seed, **settings)
     said = [_not_learned(posterior)]
     if density is not None:
-        x = next(iter(data))  # a pair, as the fit has found
-        said.append(_stands_badly(posterior, density, x))
+        try:
+            said.append(_stands_badly(posterior, density, data.x))
+        except KeyboardInterrupt:  # the fit is kept
+            said.append(UNCOMPARED)
     warnings = (*found.result.warnings, *filter(None, said))
     found.result = dataclasses.replace(found.result, warnings=warnings)
     return found

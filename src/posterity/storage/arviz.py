@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,16 @@ def to_arviz(
     history: History,
     settings: Mapping[str, Any],
     facts: Mapping[str, Any],
+    axes: Mapping[tuple[str, int], Sequence[str]],
+    names: Mapping[str, Sequence[str]],
 ) -> Any:
     """`InferenceData` (ArviZ 0.x) or `DataTree` (1.x); see `Posterior.to_arviz`.
 
     Args:
         values: path → draws (chain, draw, *shape) of each named quantity.
         distribution, history, settings, facts: of the posterior.
+        axes: path and axis of a quantity → the names along it, where it has any.
+        names: what else has names: attributes of the groups.
 
     Raises:
         ImportError: ArviZ is not installed.
@@ -49,9 +53,9 @@ def to_arviz(
         for path, draws in values.items()
     }
     coords = {
-        name: np.arange(length)
+        name: np.asarray(axes.get((path, axis), np.arange(length)))
         for path, draws in values.items()
-        for name, length in zip(dims[path], draws.shape[2:])
+        for axis, (name, length) in enumerate(zip(dims[path], draws.shape[2:]))
     }
     groups: dict[str, Any] = {"posterior": dict(values)}
     if distribution.stored is not None:
@@ -63,7 +67,8 @@ def to_arviz(
     else:
         data = arviz.from_dict(**groups, coords=coords, dims=dims)
     for name in groups:
-        data[name].attrs.update(_origin({**settings, **facts}))
+        listed = {what: list(given) for what, given in names.items()}
+        data[name].attrs.update({**_origin({**settings, **facts}), **listed})
     return data
 
 

@@ -125,6 +125,7 @@ class ADVI(AbstractMethod):
 
     traced = ("steps", "kl_weight", "init_scale", "step_size")
     figure = "elbo"
+    knows_convergence = True
     learns = True
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ DOUBLINGS = 4  # cycles, each twice as long as the one before
 EVIDENCE = 5_000  # steps that a cycle needs to be evidence of convergence
 POLISH = 10.0  # how much smaller the last cycle's peak is
 TOLERANCE = 1e-3  # nats per row: below it a longer run would not be noticed
+CLEAR = 20  # times the tolerance: from there on it is said that a longer run pays
 
 
 def tolerance(target: Target) -> float:
@@ -167,7 +168,7 @@ class Cycles:
 
     def advice(self, tolerance: float, steps: int) -> list[str]:
         """Warnings where doubling the run still paid, or starts disagree."""
-        clear = 5 * tolerance
+        clear = CLEAR * tolerance
         if self.converged:
             return []
         risen, missed = (np.max(np.where(self.settled, 0, v)) for v in (self.risen, self.missed))

@@ -27,6 +27,8 @@ STRETCH = 8  # outer iterations between two looks at convergence
 ROUNDING = 8.0  # units in the last place that the objective may be off by
 LARGEST_RESPONSE = 2_000  # parameters: a Hessian of (2D)² numbers and its factor
 WORTH_A_WORD = 0.01  # nats per row that the fixed draws' ELBO may exceed that of new ones by
+FAR = 1.0  # norm of the gradient at which no run is at its optimum, in nats per unit,
+ROUNDED = 1e-5  # but for what float32 makes of the ELBO
 SLOW = 5.0  # seconds per outer iteration from which on a run is worth a warning
 OPTIMISE, RESPOND, DONE = 0, 1, 2  # what a state is about
 
@@ -111,6 +113,8 @@ class DADVI(AbstractMethod):
 
     traced = ("steps", "tolerance", "init_scale", "kl_weight")
     figure = "elbo"
+    fewest_steps = 0  # its criterion says whether it has converged
+    knows_convergence = True
 
     def __post_init__(self) -> None:
         check_counts("DADVI", steps=self.steps, draws=self.draws, chains=self.chains)
@@ -239,6 +243,8 @@ class DADVI(AbstractMethod):
     def advice(self, target: Target, info: dict[str, np.ndarray], memory: Any) -> list[str]:
         """Warnings about a run that has not converged, was slow, or has no linear response."""
         advice: list[str] = []
+        if (said := _lax(info, self.tolerance)) and memory.converged:
+            advice.append(said)
         if not memory.converged and info["gradient_norm"].size:
             norm = info["gradient_norm"][:, -1].max()
             advice.append(
@@ -318,6 +324,19 @@ class Progress:
         if len(done) > 1:
             self.seconds = max(self.seconds, (now - self.since) / done[-1].info["ok"].shape[1])
         self.since = now
+
+
+def _lax(info: dict[str, np.ndarray], tolerance: float) -> str:
+    """The sentence where a tolerance ended the run far from any optimum; empty where not."""
+    if not info["gradient_norm"].size:
+        return ""
+    norm, elbo = info["gradient_norm"][:, -1].max(), np.abs(info["elbo"][:, -1]).max()
+    if norm <= max(FAR, ROUNDED * elbo):
+        return ""
+    return (
+        f"Cannot judge: the gradient's norm is {norm:.2g} nats per unit, within the tolerance "
+        f"{tolerance:g} that ended the run, and no optimum. Lower tolerance; 1e-3 is the default."
+    )
 
 
 def _excess(target: Target, info: dict[str, np.ndarray]) -> float:
