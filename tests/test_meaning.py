@@ -149,6 +149,16 @@ def test_a_posterior_as_prior_keeps_the_order_of_its_columns(wide):
             po.fit(next_model, (frame(columns=("b", "a")), Y), po.MAP(steps=2), progress=False)
 
 
+def test_a_standardizer_goes_by_names():
+    standardizer = po.data.Standardizer.fit(frame())
+    again = po.data.Standardizer.from_json(standardizer.to_json())
+    expected = again.transform(VALUES)
+    np.testing.assert_array_equal(again.transform(frame(columns=("b", "a"))), expected)
+    np.testing.assert_array_equal(again.transform(pl.from_pandas(frame())), expected)
+    with pytest.raises(ValueError, match="its columns are not those of fit: missing 'b'"):
+        again.transform(frame(columns=("a",)))
+
+
 def test_arviz_has_the_names(fitted):
     pytest.importorskip("arviz")
     data = fitted.to_arviz()

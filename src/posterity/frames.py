@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import narwhals as nw
 import numpy as np
+
+if TYPE_CHECKING:
+    from narwhals import Series
 
 PLAIN = (np.ndarray, jax.Array, list, tuple, dict, set, str, bytes, int, float, complex)
 SHOWN = 10  # names in a message
@@ -61,6 +63,8 @@ def read_frame(given: Any, name: str) -> Frame | None:
     """
     if isinstance(given, PLAIN) or given is None:
         return None
+    import narwhals as nw  # 40 ms, which plain arrays are spared
+
     if not hasattr(given, "collect"):  # a lazy frame computes its names
         given = _with_names(given, name)
     frame = nw.from_native(given, pass_through=True, allow_series=True)
@@ -210,7 +214,7 @@ def _with_names(given: Any, name: str) -> Any:
     return given if names == list(columns) else given.set_axis(names, axis=1)
 
 
-def _numbers(parts: Sequence[nw.Series], name: str, columns: Sequence[str]) -> list[np.ndarray]:
+def _numbers(parts: Sequence[Series], name: str, columns: Sequence[str]) -> list[np.ndarray]:
     """Every column as numbers, missing ones as NaN.
 
     Raises:
@@ -229,8 +233,10 @@ def _numbers(parts: Sequence[nw.Series], name: str, columns: Sequence[str]) -> l
     return found
 
 
-def _kind(part: nw.Series) -> str:
+def _kind(part: Series) -> str:
     """What a column holds that is no number; empty where it holds numbers."""
+    import narwhals as nw
+
     dtype = part.dtype
     if dtype.is_numeric() or dtype == nw.Boolean:
         return ""
@@ -249,7 +255,9 @@ def _kind(part: nw.Series) -> str:
     return "texts" if any(isinstance(value, str) for value in values) else "objects"
 
 
-def _array(part: nw.Series) -> np.ndarray:
+def _array(part: Series) -> np.ndarray:
+    import narwhals as nw
+
     if part.dtype.is_numeric() and not part.dtype.is_decimal():
         array = part.to_numpy()
         if array.dtype.kind in "fiu":

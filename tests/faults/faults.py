@@ -29,6 +29,70 @@ class Fault:
 
 
 FAULTS: tuple[Fault, ...] = (
+    # -- meaning ----------------------------------------------------------------------------------
+    Fault(
+        "columns-by-position",
+        "inputs.py",
+        "return array if places is None else array[:, places]",
+        "return array",
+        ("test_meaning.py",),
+    ),
+    Fault(
+        "rows-by-position",
+        "frames.py",
+        "order = labels.get_indexer(wanted)",
+        "order = np.arange(len(wanted))",
+        ("test_meaning.py",),
+    ),
+    Fault(
+        "targets-by-position",
+        "data/batches.py",
+        'frame.arranged(y_columns, x.labels, "x")',
+        'frame.arranged(None, x.labels, "x")',
+        ("test_meaning.py::test_several_targets_go_by_name",),
+    ),
+    Fault(
+        "mixing-hidden-by-a-head-of-zeros",
+        "model/rowwise.py",
+        "for params in (_random(template), _started(net, template)):",
+        "for params in (net.init(jax.random.key(0)),):",
+        ("model/test_rowwise.py",),
+    ),
+    Fault(
+        "rows-tried-in-their-order-only",
+        "model/rowwise.py",
+        "take(x, np.arange(rows)[::-1])))[::-1]",
+        "take(x, np.arange(rows))))",
+        ("model/test_rowwise.py",),
+    ),
+    Fault(
+        "skill-of-the-wrong-sign",
+        "diagnostics/verdict.py",
+        "1 - error / np.where(spread > 0, spread, 1)",
+        "1 + error / np.where(spread > 0, spread, 1)",
+        ("diagnostics/test_verdict.py",),
+    ),
+    Fault(
+        "digits-of-a-mean-near-zero",
+        "diagnostics/units.py",
+        "resolution > RESOLVED * sd",
+        "resolution > RESOLVED * largest",
+        ("diagnostics/test_units.py",),
+    ),
+    Fault(
+        "draws-lost-to-a-late-ctrl-c",
+        "run/finish.py",
+        "    except KeyboardInterrupt:\n        return None, (UNDIAGNOSED,)",
+        "    except ZeroDivisionError:\n        return None, (UNDIAGNOSED,)",
+        ("run/test_interrupt.py",),
+    ),
+    Fault(
+        "a-fit-of-no-steps",
+        "run/fit.py",
+        "if finished.interrupted and not finished.steps:",
+        "if finished.interrupted and finished.steps < 0:",
+        ("run/test_interrupt.py",),
+    ),
     # -- data -------------------------------------------------------------------------------------
     Fault(
         "permutation-with-repeats",
@@ -729,8 +793,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "temperature-lost-on-load",
         "model/net_target.py",
-        "return cls.build(model, inputs, y_shape, rows, kl_weight, temperature)",
-        "return cls.build(model, inputs, y_shape, rows, kl_weight)",
+        "weights = kl_weight, temperature",
+        "weights = kl_weight, 1.0",
         (
             "storage/test_file.py::test_the_temperature_of_a_sampler_and_the_degrees_of_freedom_are_in_its_file",
         ),

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from posterity.frames import read_frame
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Standardizer:
@@ -19,6 +21,8 @@ class Standardizer:
         loc: mean of every column: (columns,), or () for one target.
         scale: standard deviation of every column, with denominator N; 1 where a column is constant.
         constant: numbers of the constant columns.
+        columns: names of the columns of a data frame, by which others are put in order; None where
+            they have none.
 
     >>> import numpy as np
     >>> standardizer = Standardizer.fit(np.array([[1.0, 5.0], [3.0, 5.0]]))
@@ -29,6 +33,7 @@ class Standardizer:
     loc: np.ndarray
     scale: np.ndarray
     constant: tuple[int, ...] = ()
+    columns: tuple[str, ...] | None = None
 
     @classmethod
     def fit(cls, rows: Any) -> Standardizer:
@@ -40,7 +45,8 @@ class Standardizer:
         Raises:
             ValueError: no rows, another rank, or a value that is not finite.
         """
-        array = np.asarray(rows, np.float64)
+        frame = read_frame(rows, "rows")
+        array = np.asarray(rows if frame is None else frame.array, np.float64)
         if array.ndim not in (1, 2) or array.shape[0] == 0:
             raise ValueError(
                 f"rows: expected (rows, columns) or (rows,) with at least one row, got shape "
@@ -54,11 +60,18 @@ class Standardizer:
         loc = np.where(constant, array[0], array.mean(0))
         largest = np.where(constant, 1.0, np.abs(array - loc).max(0))
         scale = np.where(constant, 1.0, largest * np.sqrt((((array - loc) / largest) ** 2).mean(0)))
-        return cls(loc, scale, tuple(np.flatnonzero(constant).tolist()))
+        names = frame.columns if frame else None
+        return cls(loc, scale, tuple(np.flatnonzero(constant).tolist()), names)
 
     def transform(self, x: Any) -> np.ndarray:
-        """`x` in standard units."""
-        return (np.asarray(x, np.float64) - self.loc) / self.scale
+        """`x` in standard units, an array; columns of a data frame go by their names.
+
+        Raises:
+            ValueError: a data frame has other columns than the training rows.
+        """
+        frame = read_frame(x, "x")
+        given = x if frame is None else frame.arranged(self.columns, None, "the training rows")
+        return (np.asarray(given, np.float64) - self.loc) / self.scale
 
     def inverse(self, z: Any) -> np.ndarray:
         """`z` back in original units."""
@@ -70,6 +83,7 @@ class Standardizer:
             "loc": self.loc.tolist(),
             "scale": self.scale.tolist(),
             "constant": list(self.constant),
+            "columns": None if self.columns is None else list(self.columns),
         }
 
     @classmethod
@@ -82,4 +96,6 @@ class Standardizer:
         loc, scale = np.asarray(data["loc"], np.float64), np.asarray(data["scale"], np.float64)
         if loc.shape != scale.shape or not (np.isfinite(loc).all() and (scale > 0).all()):
             raise ValueError("standardizer: loc must be finite and scale positive, of one shape.")
-        return cls(loc, scale, tuple(int(column) for column in data["constant"]))
+        names = data.get("columns")
+        columns = None if names is None else tuple(map(str, names))
+        return cls(loc, scale, tuple(int(column) for column in data["constant"]), columns)

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.counts import checked_draws, checked_seed
+from posterity.cpu.compile import quick_jit
 from posterity.distributions.distribution import AbstractDensity, AbstractDistribution
 from posterity.model.target import AbstractTarget
 
 LEAST_DRAWS = 100
+FEW = 100  # parameters up to which compiling takes longer than the draws
 LEAST_TAIL = 5  # draws that a generalised Pareto distribution can be fitted to
 NO_WEIGHT = math.log(np.finfo(np.float64).tiny)  # a log weight below the largest that counts as 0
 EQUAL = 1e-2  # log weights within this of each other are equal, but for float32's rounding
@@ -60,7 +62,8 @@ def pareto_khat(
         )
     count = checked_draws(draws, LEAST_DRAWS)  # which a tail needs
     density, key = cast(AbstractDensity, distribution), jax.random.key(checked_seed(seed))
-    log_weights = _log_weights(target, density, batch, key, jnp.arange(count))
+    weigh = _weigh_quickly if target.size <= FEW else _weigh
+    log_weights = weigh(target, density, batch, key, jnp.arange(count))
     weights = np.asarray(log_weights, np.float64)
     if np.isnan(weights).any():
         first = int(np.argmax(np.isnan(weights)))
@@ -73,7 +76,6 @@ def pareto_khat(
     return KHat(value, _verdict(value, threshold, draws), threshold, draws)
 
 
-@eqx.filter_jit
 def _log_weights(
     target: AbstractTarget, q: AbstractDensity, batch: Any, key: jax.Array, numbers: jax.Array
 ) -> jax.Array:
@@ -87,6 +89,9 @@ def _log_weights(
         return target.elbo(target.scaled_log_likelihood(theta, batch), kl) / target.kl_weight
 
     return jax.lax.map(one, numbers, batch_size=64)
+
+
+_weigh, _weigh_quickly = eqx.filter_jit(_log_weights), quick_jit(_log_weights)
 
 
 def _verdict(value: float, threshold: float, draws: int) -> str:

@@ -173,7 +173,8 @@ class Target(AbstractTarget):
         shapes = shapes_by_path(template)
         parameters, blocks, latent_count, element_count = lay_out_prior(prior, likelihood, shapes)
         prior.check(likelihood, described, tuple(y_shape))
-        refuse_other_names(*prior.fitted_to, described, y_columns)
+        if any(fitted := prior.fitted_to):
+            refuse_other_names(*fitted, described, y_columns)
         start = _at_start(prior, slots)
         latents = parameters[:latent_count]
         check_weights(start, latents, shapes)

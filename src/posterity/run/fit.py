@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.cpu.compile import use_compilation_cache
-from posterity.data import units
 from posterity.data.batches import Pair, as_pair
+from posterity.diagnostics import units
 from posterity.diagnostics.result import Code
 from posterity.methods.checks import check_counts
 from posterity.methods.method import AbstractMethod, of_chain
