@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity import remedies
 from posterity.inputs import Given, InputSpec, as_finite, as_numbers, padded, read
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.arguments import Order
@@ -317,10 +318,13 @@ def as_targets(
     array = as_numbers(y, name)
     classes = likelihood.classes > 0
     if array.ndim != 1 and (classes or array.ndim != 2):
-        column = f" Use {name}[:, 0]." if array.ndim == 2 and array.shape[1] == 1 else ""
-        onehot = f" For one-hot rows use {name}.argmax(1)." if classes and array.ndim == 2 else ""
+        remedy = ""
+        if array.ndim == 2 and array.shape[1] == 1:
+            remedy = " " + remedies.column_of(y, name)
+        elif classes and array.ndim == 2:
+            remedy = " " + remedies.classes_of(y, name)
         wanted = "(rows,)" if classes else "(rows,) or (rows, targets)"
-        raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}.{column or onehot}")
+        raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}.{remedy}")
     if 0 in array.shape:
         raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")
     array = as_finite(array, name)
