@@ -458,13 +458,14 @@ def _said_of_codes(column: Column) -> str:
     """A remark where numbers look like codes, or one number is spelled in two ways."""
     if column.texts is None or column.kind == "text":
         return ""
-    texts = sorted(set(column.texts[~column.missing].tolist()))
+    texts = set(column.texts[~column.missing].tolist())
     codes = f"If they are codes: {_option('categorical', column)}."
-    values: dict[float, str] = {}
-    for text in texts:
-        if (other := values.setdefault(float(text), text)) != text:
-            return f"{column.name!r}: {other!r} and {text!r} are one number. {codes}"
-    found = next(filter(CODE.fullmatch, texts), None)
+    if len(np.unique(column.values[~column.missing])) < len(texts):
+        values: dict[float, str] = {}
+        for text in sorted(texts):
+            if (other := values.setdefault(float(text), text)) != text:
+                return f"{column.name!r}: {other!r} and {text!r} are one number. {codes}"
+    found = min(filter(CODE.fullmatch, texts), default=None)
     if found is None:
         return ""
     return f"{column.name!r} holds numbers such as {found!r}, read as {float(found):.17g}. {codes}"
