@@ -105,6 +105,34 @@ def test_remedies_for_inputs_run(case: str) -> None:
     assert np.isfinite(inputs.as_inputs(found)).all()
 
 
+PARTS: dict[str, tuple[Any, str, str]] = {  # inputs of several arrays, the code, what it replaces
+    "numbers": ((1.0, 2.0), "np.asarray(x)[None]", "x"),
+    "a column of numbers": ((1.0, 2.0), "np.asarray(x)[:, None]", "x"),
+    "a number beside an array": ((np.arange(3.0), 5.0), "np.full(3, x[1])", "x[1]"),
+    "a number before a list": ((5.0, [1.0, 2.0]), "np.full(2, x[0])", "x[0]"),
+    "in a dictionary": ({"a": pd.Series([1.0, 2.0]), "b": 5}, "np.full(2, x['b'])", "x['b']"),
+    "numbers in a dictionary": ({"a": 4.0, "b": 5}, "np.full(1, x['a'])", "x['a']"),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_remedies_for_one_of_several_arrays_run(case: str) -> None:
+    given, code, place = PARTS[case]
+    assert code in message_of(lambda: inputs.read(given))
+    found = runs(code, "x", given)
+    if place == "x":
+        assert inputs.read(found).arrays[0].size == 2
+    elif isinstance(given, dict):
+        rest = {
+            name: part if np.ndim(part) else np.full(len(found), part)
+            for name, part in given.items()
+        }
+        assert inputs.read(rest | {place[3]: found}).rows == len(found)
+    else:
+        at = int(place[2])
+        assert inputs.read((*given[:at], found, *given[at + 1 :])).rows == len(found)
+
+
 @pytest.mark.parametrize("zone", [None, "Europe/Oslo"])
 def test_a_column_of_dates_becomes_days(zone: str | None) -> None:
     times = pd.to_datetime(["2000-01-02 00:00", "2000-01-03 12:00"]).tz_localize(zone)
@@ -132,6 +160,20 @@ def test_gaps_are_no_categories(gap: Any) -> None:
     said = message_of(lambda: inputs.read(np.array([[1.0], [gap]], object)))
     assert "x[1, 0]" in said
     assert "drop or impute missing values" in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.array([[1.0, 2.0], [3.0, "u"]], object),
+        pd.DataFrame({"a": [1.0, 3.0], "b": [2.0, "u"]}),
+        [[1.0, 2.0], [3.0, decimal]],
+    ],
+)
+def test_a_word_among_numbers_is_a_slip_and_no_category(given: Any) -> None:
+    said = message_of(lambda: inputs.read(given))
+    assert "x[1, 1]" in said
+    assert "correct it, or drop the row" in said or "make it a number" in said
 
 
 def test_rows_of_different_lengths_are_named() -> None:

@@ -322,8 +322,8 @@ def _several(parts: dict[str, Any], structure: Structure, name: str) -> Given:
         array = as_numbers(part, label)
         if array.ndim == 0:
             raise ValueError(
-                f"{label}: expected an array with an axis of rows, got one number. A tuple is "
-                f"several arrays; for one array of rows use np.asarray({name})."
+                f"{label}: expected an array with an axis of rows, got one number. "
+                f"{remedies.row_by_row(parts.values(), label, name, structure)}"
             )
         if 0 in array.shape:
             raise ValueError(

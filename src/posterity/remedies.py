@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,19 @@ def rows_of(given: Any, name: str, axes: int) -> str:
     array = array_of(given, name)
     column = f"{name}.to_frame()" if hasattr(given, "to_frame") else f"{array}[:, None]"
     return f"For one input column use {column}; for one row use {array}[None]."
+
+
+def row_by_row(parts: Iterable[Any], label: str, name: str, structure: str) -> str:
+    """What to write for a number among the arrays of a tuple or a dictionary."""
+    lengths = [len(part) for part in parts if getattr(part, "ndim", 1) and hasattr(part, "__len__")]
+    if lengths:
+        return f"For one value of all rows use np.full({lengths[0]}, {label})."
+    if structure == "tuple":
+        return (
+            f"A tuple is several arrays; for one row use np.asarray({name})[None], for one input "
+            f"column np.asarray({name})[:, None]."
+        )
+    return f"For a single row use np.full(1, {label})."
 
 
 def column_of(given: Any, name: str) -> str:
@@ -110,6 +124,11 @@ def _of_text(given: Any, array: np.ndarray, index: tuple[int, ...], name: str) -
         pass
     else:
         return f"use np.asarray({name}, float)"
+    beside = array if array.ndim == 1 else array[:, index[1]]
+    if not all(isinstance(entry, (str, bytes)) for entry in beside.ravel()):
+        return "correct it, or drop the row"
+    if array.ndim > 2:
+        return "encode categories as numbers"
     if hasattr(given, "get_column"):  # polars
         return f"encode categories, as by {name}.to_dummies({list(given.columns)[index[1]]!r})"
     if hasattr(given, "iloc") and array.ndim == 2:

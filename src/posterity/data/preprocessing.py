@@ -264,10 +264,10 @@ def _classes(table: Table, column: Column) -> tuple[Label, ...]:
             f"{table.source}: the target {column.name!r} holds one class only, {labels[0]!r}."
         )
     if len(labels) > max(2, table.rows // 2):
+        numbers = "" if column.kind == "text" else ", or, for amounts, use --task regression"
         raise ValueError(
             f"{table.source}: the target {column.name!r} holds {len(labels)} different values on "
-            f"{table.rows} rows, too many for classes. Name another target, or, if they are "
-            "numbers, use --task regression."
+            f"{table.rows} rows, too many for classes. Name another target{numbers}."
         )
     return tuple(labels)
 
