@@ -273,6 +273,43 @@ def test_a_word_for_missing_in_text_is_refused_and_kept_when_asked_for(tmp_path,
             use()
 
 
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_texts_of_numbers_in_typed_files_are_numbers_where_these_are_needed(tmp_path, suffix):
+    columns = {"a": np.array(["1.5", "2", "3e0"]), "y": np.array(["0.5", "1", "1.5"])}
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npz":
+        np.savez(path, **columns)
+    else:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table(columns), path)
+    table = read_table(path)
+    known, _ = infer(read_table(write(tmp_path, "a,y\n1.5,0.5\n2,1\n3,1.5\n")), "y")
+    np.testing.assert_allclose(known.inputs.inverse(known.x(table))[:, 0], [1.5, 2, 3])
+    np.testing.assert_allclose(known.output.inverse(known.y(table)), [0.5, 1, 1.5])
+    assert infer(table, "y", task="regression")[0].columns == ("a=1.5", "a=2", "a=3e0")
+
+
+def test_words_for_missing_in_npz_and_in_parquet(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {"a": np.array(["u", "nan", "u"]), "y": np.array([0.5, 1, 1.5])}
+    np.savez(tmp_path / "a.npz", **columns)
+    with pytest.raises(ValueError, match=r"'a' has missing values on row 2\..*--categorical a"):
+        infer(read_table(tmp_path / "a.npz"), "y")
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert infer(read_table(tmp_path / "a.parquet"), "y")[0].columns == ("a=nan", "a=u")
+    pq.write_table(pa.table({"a": ["u", None, "u"], "y": columns["y"]}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"'a' has missing values on row 2\. Drop or fill"):
+        infer(read_table(tmp_path / "a.parquet"), "y")
+
+
+def test_categories_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch):
+    rows = "".join(f"{row % 200},{row}.5\n" for row in range(500))
+    table = read_table(write(tmp_path, "code,y\n" + rows))
+    monkeypatch.setattr("posterity.memory.available", lambda: 1_000_000)
+    with pytest.raises(ValueError, match=r"its 200 encoded columns.*'code' becomes 200 columns"):
+        infer(table, "y", categorical=["code"])
+
+
 def test_an_ignored_or_unused_column_may_hold_anything(tmp_path):
     table = read_table(write(tmp_path, "a,b,y\n1,5%,1.5\n2,,2.5\n3,x,0.5\n"))
     fitted, _ = infer(table, "y", ignore=["b"])
@@ -289,6 +326,7 @@ HEADS = {
     "blank lines": "\n \n\na,y\n1,2.5\n3,4.5\n",
     "a blank line behind the header": "a;b,y\n\n1,2.5\n3,4.5\n",
     "a byte order mark": "\ufeffa,y\n1,2.5\n3,4.5\n",
+    "a year as a name": "1990,y\n1,2.5\n3,4.5\n",
     "a line break in a name": '"a\nb",y\n1,2.5\n3,4.5\n',
 }
 
@@ -312,6 +350,8 @@ BAD_HEADS = {
     "tie": ("a;b,y\n1;2,2.5\n", "by commas or by semicolons.*by a first line: sep=;"),
     "two names": ("1,1\n2,3\n", "first line holds numbers"),
     "blank": ("\n\n \n", "it is empty"),
+    "a row": ("5.1,3.5,setosa\n4.9,3,setosa\n6,2,virginica\n", "'setosa', reads like a row"),
+    "a row of numbers and words": ("1,u,v\n2,u,w\n3,x,v\n", "reads like a row"),
 }
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from posterity import memory
 from posterity.cli.console import plain
 from posterity.data.archives import arrays_of
 from posterity.data.preprocessing import Preprocessing
@@ -35,6 +36,7 @@ POSTERIOR, PREPROCESSING, DATA = "posterior.safetensors", "preprocessing.json", 
 FILES = (POSTERIOR, PREPROCESSING, DATA)
 NEXT = ".next."
 MOST_TEXT = 2**26  # bytes of a JSON file; 10,000 columns take 2 MB
+OBJECTS = 30  # bytes of memory for each byte of JSON, where it is of empty lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +267,8 @@ def _read_json(path: Path) -> Any:
     Raises:
         ValueError: it is too long, too deep, or no JSON.
     """
-    if regular(path).stat().st_size > MOST_TEXT:
+    size = regular(path).stat().st_size
+    if size > MOST_TEXT or not memory.fits(OBJECTS * size):
         raise ValueError(f"{path}: damaged: it is too long to be one of ours.")
     try:
         return json.loads(path.read_bytes().decode())

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from posterity import memory
 from posterity.data.scaling import Standardizer
 from posterity.data.tables import NUMBER, WHOLE, Column, Table, listed
 
@@ -299,6 +300,7 @@ def _encoded(
     table: Table, names: Sequence[str], categories: Mapping[str, tuple[Label, ...]]
 ) -> np.ndarray:
     """Numbers as they are, and 0 and 1 for categories: (rows, encoded columns)."""
+    _refuse_wide(table, names, categories)
     parts = []
     for name in names:
         column = table.column(name)
@@ -391,13 +393,12 @@ def _spell(value: Any) -> str:
 
 
 def _numbers(table: Table, column: Column) -> np.ndarray:
-    """A column of finite numbers as float64."""
+    """A column of finite numbers as float64; texts that are numbers by the grammar are such."""
     if column.kind == "text":
-        slip = column.slip
-        if slip is None:
-            first = next(n for n, text in enumerate(column.values) if not NUMBER.fullmatch(text))
-            slip = f"{table.where(first)}: {column.values[first]!r} is not a number."
-        raise ValueError(f"{table.source}: column {column.name!r}, {slip}")
+        words = [n for n, text in enumerate(column.values) if not NUMBER.fullmatch(text)]
+        if words:
+            place = f"{table.where(words[0])}: {column.values[words[0]]!r} is not a number."
+            raise ValueError(f"{table.source}: column {column.name!r}, {column.slip or place}")
     numbers = column.values.astype(np.float64)
     bad = ~np.isfinite(numbers)
     if bad.any():
@@ -417,6 +418,21 @@ def _refuse_missing(table: Table, column: Column, known: Sequence[Label] = ()) -
         raise ValueError(
             f"{table.source}: column {column.name!r} has missing values on "
             f"{_rows(table, missing)}. Drop or fill those rows."
+        )
+
+
+def _refuse_wide(
+    table: Table, names: Sequence[str], categories: Mapping[str, tuple[Label, ...]]
+) -> None:
+    """Refuse more columns of 0 and 1 than the memory holds."""
+    counts = {name: len(categories.get(name, (None,))) for name in names}
+    size = 8 * table.rows * sum(counts.values())
+    if not memory.fits(2 * size):
+        most = max(counts, key=lambda name: counts[name])
+        raise ValueError(
+            f"{table.source}: its {sum(counts.values()):,} encoded columns of {table.rows:,} rows "
+            f"would take {memory.said(2 * size)} of memory, more than half of what is free. Use "
+            f"fewer rows or columns; {most!r} becomes {counts[most]:,} columns."
         )
 
 

@@ -130,8 +130,8 @@ def read_table(path: str | Path) -> Table:
             ``.npz`` (arrays ``X`` (rows, columns) and ``y``, or one array per column).
 
     Returns:
-        A `Table`. In CSV files the words NA, N/A, #N/A, <NA>, NaN, null and ? and the empty field
-        are missing. Spaces around a text are no part of it.
+        A `Table`. The words NA, N/A, #N/A, <NA>, NaN, null and ? and the empty field are missing,
+        but in Parquet files, which know null. Spaces around a text are no part of it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -192,6 +192,7 @@ def _read_csv(path: Path) -> Table:
     except csv.Error as error:
         raise ValueError(f"{path}, line {skipped + reader.line_num}: {error}.") from error
     columns = {name: _text_column(name, values, lines) for name, values in zip(names, zip(*rows))}
+    _refuse_row_as_header(path, columns)
     said = () if delimiter == "," else (f"{path.name}: separated by {SEPARATORS[delimiter]}.",)
     return Table(str(path), columns, len(rows), lines, said)
 
@@ -273,14 +274,27 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             f"{path}: its first line holds numbers; a header line with the columns' names is "
             "needed."
         )
+    known: set[str] = set()
     for number, name in enumerate(names):
         if not name:
             raise ValueError(
                 f"{path}: column {number + 1} has no name; name it in the header line, or remove "
                 "it if it only counts the rows."
             )
-        if name in names[:number]:
+        if name in known:
             raise ValueError(f"{path}: two columns are called {name!r}; rename one.")
+        known.add(name)
+
+
+def _refuse_row_as_header(path: Path, columns: dict[str, Column]) -> None:
+    """Refuse a header of numbers, and of words that occur below it: it is the first row."""
+    words = [name for name in columns if not NUMBER.fullmatch(name)]
+    below = all(name in columns[name].spelled().tolist() for name in words)
+    if len(words) < len(columns) and below:
+        raise ValueError(
+            f"{path}: its first line, {listed(columns, 4)}, reads like a row; a header line with "
+            "the columns' names is needed."
+        )
 
 
 def _text_column(name: str, values: Sequence[str], lines: Sequence[int]) -> Column:
@@ -455,5 +469,6 @@ def _array_column(name: str, array: np.ndarray) -> Column:
         return Column(name, kind, array.astype(np.float64), np.isnan(array))
     if kind == "text":
         texts = np.array([text.strip() for text in array.tolist()], object)
-        return Column(name, kind, texts, texts == "", texts)
+        missing = np.array([text.lower() in MISSING for text in texts], bool)
+        return Column(name, kind, texts, missing, texts)
     return Column(name, kind, array, np.zeros(array.shape, bool))
