@@ -91,7 +91,7 @@ FAULTS: tuple[Fault, ...] = (
         "data/archives.py",
         "if size > HARMLESS and size > RATIO * packed:",
         "if size > HARMLESS and packed > RATIO * size:",
-        ("cli/test_folder.py",),
+        ("data/test_archives.py",),
     ),
     Fault(
         "pixels-over-256",
