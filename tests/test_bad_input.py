@@ -164,7 +164,7 @@ def test_constant_targets_are_fitted(name):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (-1, ["y[5] = -1", "outside the labels", "(np.asarray(y) + 1) / 2"]),
+        (-1, ["y[5] = -1", "outside the labels", "(y + 1) / 2"]),
         (3, ["y[5] = 3", "outside the labels", "recode"]),
         (0.5, ["y[5] = 0.5", "not a whole number", "class labels are 0 …"]),
         (1e12, ["y[5] = 1e+12", "outside the labels"]),

@@ -45,15 +45,18 @@ FOR_X: dict[str, tuple[Any, str]] = {
     ),
     "a frame of dates": (
         pd.DataFrame({"t": pd.to_datetime(["2001-02-03 06:00", "2001-02-04 12:00"])}),
-        '(np.asarray(x, "datetime64[s]") - np.datetime64("2000-01-01")) / np.timedelta64(1, "D")',
+        'pd.DataFrame((np.asarray(x, "datetime64[s]") - np.datetime64("2000-01-01")) / '
+        'np.timedelta64(1, "D"), x.index, x.columns)',
     ),
     "durations": (
-        pd.DataFrame({"t": pd.to_timedelta(["1h", "2h"])}),
-        'np.asarray(x, "timedelta64[s]") / np.timedelta64(1, "D")',
+        pd.DataFrame({"t": pd.to_timedelta(["1h", "2h"])}, [5, 6]),
+        'pd.DataFrame(np.asarray(x, "timedelta64[s]") / np.timedelta64(1, "D"), '
+        "x.index, x.columns)",
     ),
     "complex": (POINTS + 1j, "np.concatenate([np.real(x), np.imag(x)], 1)"),
     "complex frame": (
-        pd.DataFrame(POINTS + 1j), "np.concatenate([np.real(x), np.imag(x)], 1)"
+        pd.DataFrame(POINTS + 1j, [5, 6, 7]),
+        "pd.DataFrame(np.concatenate([np.real(x), np.imag(x)], 1), x.index)",
     ),
     "structured": (STRUCTURED, "numpy.lib.recfunctions.structured_to_unstructured(x)"),
     "records": (
@@ -66,7 +69,10 @@ FOR_X: dict[str, tuple[Any, str]] = {
     "values of a dictionary": ({"a": [1.0], "b": [2.0]}.values(), "np.asarray(list(x))"),
     "texts of numbers": (np.array([["1.5"], ["2"]]), "np.asarray(x, float)"),
     "a list of texts": ([["1.5"], ["2"]], "np.asarray(x, float)"),
-    "a frame of texts": (pd.DataFrame({"a": ["1.5", "2"]}), "np.asarray(x, float)"),
+    "a frame of texts": (pd.DataFrame({"a": ["1.5", "2"]}, [5, 6]), "x.astype(float)"),
+    "a frame of decimals": (
+        pd.DataFrame({"a": [decimal.Decimal("1.5"), decimal.Decimal("2")]}), "x.astype(float)"
+    ),
     "decimals": ([[decimal.Decimal("1.5")], [decimal.Decimal("2")]], "np.asarray(x, float)"),
     "categories": (
         np.array([["u"], ["v"]]), "np.float64(x[:, [0]] == np.unique(x[:, 0]))"
@@ -82,7 +88,12 @@ FOR_X: dict[str, tuple[Any, str]] = {
     "a categorical frame": (
         MIXED.astype({"city": "category"}), "pd.get_dummies(x, dtype=float)"
     ),
-    "rows in objects": (pd.Series([[1.0, 2.0], [3.0, 4.0]]), "np.stack(np.asarray(x))"),
+    "rows in a Series": (
+        pd.Series([[1.0, 2.0], [3.0, 4.0]], [5, 6]), "pd.DataFrame(x.tolist(), x.index)"
+    ),
+    "rows in objects": (
+        np.array([np.ones(2), np.zeros(2), None], object)[:2], "np.stack(x)"
+    ),
 }  # fmt: skip
 
 
@@ -100,7 +111,10 @@ def runs(code: str, name: str, given: Any) -> Any:
 def test_remedies_for_inputs_run(case: str) -> None:
     given, code = FOR_X[case]
     assert f"{code}" in message_of(lambda: inputs.read(given))
-    found = inputs.read(runs(code, "x", given))
+    made = runs(code, "x", given)
+    if hasattr(given, "iloc") and "[None]" not in code:
+        assert made.index.tolist() == given.index.tolist()  # by which x and y are joined
+    found = inputs.read(made)
     assert found.rows >= 1
     assert np.isfinite(inputs.as_inputs(found)).all()
 
@@ -217,23 +231,21 @@ def test_tensors_with_gradients(dtype: str) -> None:
 
 LABELS = {  # what is given for y, the likelihood, and the code
     "a column": (np.array([[0], [1]]), "y[:, 0]"),
-    "a column of a frame": (pd.DataFrame({"y": [0, 1]}), "np.asarray(y)[:, 0]"),
+    "a column of a frame": (pd.DataFrame({"y": [0, 1]}, [5, 6]), "y.iloc[:, 0]"),
     "a column in a list": ([[0], [1]], "np.asarray(y)[:, 0]"),
     "one-hot": (np.eye(2), "y.argmax(1)"),
-    "one-hot in a frame": (pd.DataFrame(np.eye(2)), "np.asarray(y).argmax(1)"),
+    "one-hot in a frame": (pd.DataFrame(np.eye(2), [5, 6]), "y.apply(np.argmax, axis=1)"),
     "one-hot in a list": ([[1, 0], [0, 1]], "np.asarray(y).argmax(1)"),
-    "minus one": (np.array([-1, 1]), "(np.asarray(y) + 1) / 2"),
+    "minus one": (np.array([-1, 1]), "(y + 1) / 2"),
     "minus one in a list": ([-1, 1], "(np.asarray(y) + 1) / 2"),
-    "minus one in a Series": (pd.Series([-1, 1]), "(np.asarray(y) + 1) / 2"),
+    "minus one in a Series": (pd.Series([-1, 1], [5, 6]), "(y + 1) / 2"),
     "texts": (np.array(["no", "yes"]), "np.unique(y, return_inverse=True)[1]"),
     "texts in a list": (["no", "yes"], "np.unique(np.asarray(y), return_inverse=True)[1]"),
-    "texts in a Series": (
-        pd.Series(["no", "yes"]), "np.unique(np.asarray(y), return_inverse=True)[1]"
-    ),
+    "texts in a Series": (pd.Series(["no", "yes"], [5, 6]), "y.astype('category').cat.codes"),
     "categorical": (
-        pd.Series(["no", "yes"], dtype="category"),
-        "np.unique(np.asarray(y), return_inverse=True)[1]",
+        pd.Series(["no", "yes"], [5, 6], dtype="category"), "y.astype('category').cat.codes"
     ),
+    "texts of numbers in a Series": (pd.Series(["0", "1"], [5, 6]), "y.astype(float)"),
 }  # fmt: skip
 
 
@@ -242,7 +254,10 @@ def test_remedies_for_labels_run(case: str) -> None:
     given, code = LABELS[case]
     likelihood = po.likelihoods.Bernoulli()
     assert code in message_of(lambda: as_targets(given, likelihood))
-    assert set(as_targets(runs(code, "y", given), likelihood).tolist()) == {0, 1}
+    made = runs(code, "y", given)
+    if hasattr(given, "iloc"):
+        assert made.index.tolist() == given.index.tolist()  # by which x and y are joined
+    assert set(as_targets(made, likelihood).tolist()) == {0, 1}
 
 
 def test_frames_of_polars() -> None:

@@ -1,4 +1,7 @@
-"""What to write instead: remedies in messages, in code that runs for the kind of object given."""
+"""What to write instead: remedies in messages, in code that runs for the kind of object given.
+
+Of pandas' frames and series the index is kept, as x and y may be joined by it.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +45,13 @@ def row_by_row(parts: Iterable[Any], label: str, name: str, structure: str) -> s
 
 def column_of(given: Any, name: str) -> str:
     """What to write for one column where an axis less is wanted."""
-    return f"Use {array_of(given, name)}[:, 0]."
+    return f"Use {name}.iloc[:, 0]." if _is_pandas(given) else f"Use {array_of(given, name)}[:, 0]."
 
 
 def classes_of(given: Any, name: str) -> str:
     """What to write for one-hot rows."""
+    if _is_pandas(given):
+        return f"For one-hot rows use {name}.apply(np.argmax, axis=1)."
     return f"For one-hot rows use {array_of(given, name)}.argmax(1)."
 
 
@@ -67,13 +72,13 @@ def unconvertible(given: Any, name: str, error: Exception) -> str:
 def of_dtype(given: Any, array: np.ndarray, name: str) -> str:
     """What to write for an array of values that are no real numbers."""
     kind = array.dtype.kind
-    if kind == "M":
-        return _days(name)
-    if kind == "m":
-        return _durations(name)
+    if kind in "Mm":
+        remedy = _days if kind == "M" else _durations
+        return remedy(name, _like(given, name, array.ndim))
     if kind == "c":
         parts = f"[np.real({name}), np.imag({name})]"
         joined = f"np.stack({parts}, -1)" if array.ndim == 1 else f"np.concatenate({parts}, 1)"
+        joined = f"pd.DataFrame({joined}, {name}.index)" if _is_pandas(given) else joined
         return f"for real and imaginary parts use {joined}"
     if array.dtype.names:
         return (
@@ -95,10 +100,12 @@ def of_value(given: Any, array: np.ndarray, index: tuple[int, ...], name: str) -
     if isinstance(value, (datetime.timedelta, np.timedelta64)):
         return _in_column(given, index, name, _durations)
     if isinstance(value, (numbers.Real, decimal.Decimal)):
-        return f"use np.asarray({name}, float)"
+        return _as_floats(given, name)
     if isinstance(value, (str, bytes)):
         return _of_text(given, array, index, name)
     if hasattr(value, "__len__") and array.ndim == 1:
+        if _is_pandas(given):
+            return f"for rows of one length use pd.DataFrame({name}.tolist(), {name}.index)"
         return f"for rows of one length use np.stack({array_of(given, name)})"
     return "make it a number"
 
@@ -123,7 +130,7 @@ def _of_text(given: Any, array: np.ndarray, index: tuple[int, ...], name: str) -
     except (TypeError, ValueError):
         pass
     else:
-        return f"use np.asarray({name}, float)"
+        return _as_floats(given, name)
     beside = array if array.ndim == 1 else array[:, index[1]]
     if not all(isinstance(entry, (str, bytes)) for entry in beside.ravel()):
         return "correct it, or drop the row"
@@ -131,8 +138,10 @@ def _of_text(given: Any, array: np.ndarray, index: tuple[int, ...], name: str) -
         return "encode categories as numbers"
     if hasattr(given, "get_column"):  # polars
         return f"encode categories, as by {name}.to_dummies({list(given.columns)[index[1]]!r})"
-    if hasattr(given, "iloc") and array.ndim == 2:
-        return f"encode categories, as by pd.get_dummies({name}, dtype=float)"
+    if _is_pandas(given):
+        if array.ndim == 2:
+            return f"encode categories, as by pd.get_dummies({name}, dtype=float)"
+        return f"number categories, as by {name}.astype('category').cat.codes"
     own = array_of(given, name)
     if array.ndim == 2:
         at = index[1]
@@ -144,19 +153,32 @@ def _in_column(given: Any, index: tuple[int, ...], name: str, remedy: Any) -> st
     """A remedy for the column of a frame, or for a whole array."""
     columns = getattr(given, "columns", None)
     if columns is None or len(index) != 2:
-        return str(remedy(name))
+        return str(remedy(name, _like(given, name, len(index))))
     return str(remedy(f"{name}[{list(columns)[index[1]]!r}]"))
 
 
-def _days(name: str) -> str:
-    return (
-        f'for days since 2000 use (np.asarray({name}, "datetime64[s]") - '
-        f'np.datetime64("2000-01-01")) / {DAYS}'
-    )
+def _days(name: str, like: tuple[str, str] = ("", "")) -> str:
+    days = f'(np.asarray({name}, "datetime64[s]") - np.datetime64("2000-01-01")) / {DAYS}'
+    return f"for days since 2000 use {like[0]}{days}{like[1]}"
 
 
-def _durations(name: str) -> str:
-    return f'for days use np.asarray({name}, "timedelta64[s]") / {DAYS}'
+def _durations(name: str, like: tuple[str, str] = ("", "")) -> str:
+    days = f'np.asarray({name}, "timedelta64[s]") / {DAYS}'
+    return f"for days use {like[0]}{days}{like[1]}"
+
+
+def _like(given: Any, name: str, axes: int) -> tuple[str, str]:
+    """What to write around an array, so that it has the index of a frame or of a series."""
+    if not _is_pandas(given):
+        return "", ""
+    if axes == 1:
+        return "pd.Series(", f", {name}.index)"
+    return "pd.DataFrame(", f", {name}.index, {name}.columns)"
+
+
+def _as_floats(given: Any, name: str) -> str:
+    array = f"{name}.astype(float)" if _is_pandas(given) else f"np.asarray({name}, float)"
+    return f"use {array}"
 
 
 def _is_missing(value: Any) -> bool:
@@ -167,6 +189,11 @@ def _is_missing(value: Any) -> bool:
         return bool(value != value)
     except (TypeError, ValueError):
         return type(value).__name__ == "NAType"
+
+
+def _is_pandas(given: Any) -> bool:
+    """Whether an object has an index, as pandas' frames and series."""
+    return hasattr(given, "iloc")
 
 
 def _is_jax(given: Any) -> bool:

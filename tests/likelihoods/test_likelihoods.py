@@ -285,7 +285,7 @@ def test_student_refuses_degrees_of_freedom_without_a_variance(df):
     ("likelihood", "y", "words"),
     [
         (po.likelihoods.Bernoulli(), [0, 1, 2.0], ["y[2] = 2", "outside the labels 0 … 1"]),
-        (po.likelihoods.Bernoulli(), [0, -1.0, 1], ["y[1] = -1", "(np.asarray(y) + 1) / 2"]),
+        (po.likelihoods.Bernoulli(), [0, -1.0, 1], ["y[1] = -1", "(y + 1) / 2"]),
         (po.likelihoods.Bernoulli(), [0.5, 1], ["y[0] = 0.5", "not a whole number"]),
         (po.likelihoods.Categorical(3), [0, 1, 3.0], ["y[2] = 3", "outside the labels 0 … 2"]),
         (po.likelihoods.Poisson(), [0, 1, -2.0], ["y[2] = -2", "negative"]),
