@@ -58,6 +58,21 @@ def test_names_and_paths_in_refusals(tmp_path: Path, suffix: str) -> None:
         assert not (CONTROL | {"\x1b"}) & set(result.stderr + result.stdout)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "fit", "a.csv", f"{EVIL}.csv", "--out", "p.csv"],  # as where a shell lists them
+        ["fit", "a.csv", "--out", "fit", "--task", EVIL],
+        ["fit", "a.csv", "--out", "fit", f"--{EVIL}"],
+        ["report", "fit", EVIL],
+    ],
+)
+def test_names_in_errors_of_usage(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert not CONTROL & set(result.stderr + result.stdout)
+
+
 def test_notes_about_columns_are_plain() -> None:
     """Names in notes are quoted, so that what is stored and reported is plain as well."""
     from posterity.data.preprocessing import infer

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError)
+USAGE: Any = typer.BadParameter.__mro__[1]  # click's UsageError, or that of typer's own copy
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
@@ -22,6 +23,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
+            raise
+        except USAGE as error:
+            error.message = printable(error.message)
             raise
         except EXPECTED as error:
             if ctx.params.get("debug"):
