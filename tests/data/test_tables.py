@@ -387,6 +387,8 @@ REFUSED = {
     "no header": ("1,2\n3,4\n", "first line holds numbers"),
     "no rows": ("a,y\n", "holds no rows"),
     "empty": ("", "it is empty"),
+    "open quote": ('a,y\n"1,2\n3,4\n', "end of data; a quotation mark is not closed"),
+    "another separator": ("a|y\n1|2\n", r"'a\|y'\. Only commas, semicolons and tabs separate"),
     "no target": ("a,b\n1,2\n", "no column 'y'; there are 'a', 'b'"),
     "one class": ("a,y\n1,no\n2,no\n", "one class only, 'no'"),
     "constant target": ("a,y\n1,2.5\n2,2.5\n", "the same on all training rows"),

@@ -115,8 +115,10 @@ class Table:
             ValueError: there is none; the message lists those there are.
         """
         if name not in self.columns:
+            alone = len(self.columns) == 1 and self.lines is not None
             raise ValueError(
                 f"{self.source}: there is no column {name!r}; there are {listed(self.columns)}."
+                + " Only commas, semicolons and tabs separate columns." * alone
             )
         return self.columns[name]
 
@@ -190,7 +192,8 @@ def _read_csv(path: Path) -> Table:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: it is not UTF-8 text ({error}); save it as UTF-8.") from error
     except csv.Error as error:
-        raise ValueError(f"{path}, line {skipped + reader.line_num}: {error}.") from error
+        end = "; a quotation mark is not closed" if "unexpected end" in str(error) else ""
+        raise ValueError(f"{path}, line {skipped + reader.line_num}: {error}{end}.") from error
     columns = {name: _text_column(name, values, lines) for name, values in zip(names, zip(*rows))}
     _refuse_row_as_header(path, columns)
     said = () if delimiter == "," else (f"{path.name}: separated by {SEPARATORS[delimiter]}.",)
