@@ -223,9 +223,9 @@ def test_whole_numbers_of_every_dtype_give_the_same_fit(name, dtype):
 @EVERY
 def test_what_is_no_number_is_refused_by_place(name):
     y = LIKELIHOODS[name][1]
-    refused(name, put(X, (2, 1), "a"), y, ["x[2, 1] = 'a'", "Encode categories"])
-    refused(name, X, put(y, 2, "cat"), ["y[2] = 'cat'", "Encode categories"])
-    refused(name, X.astype(complex), y, ["x:", "complex", "astype(float)"])
+    refused(name, put(X, (2, 1), "a"), y, ["x[2, 1] = 'a'", "correct it, or drop the row"])
+    refused(name, X, put(y, 2, "cat"), ["y[2] = 'cat'", "correct it, or drop the row"])
+    refused(name, X.astype(complex), y, ["x:", "complex", "np.real(x), np.imag(x)"])
     refused(name, X, np.full(ROWS, "2020-01-01", "datetime64[D]"), ["y:", "datetime64"])
     missing = X.astype(object)
     missing[6, 0] = None

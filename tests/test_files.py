@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from posterity.files import write_atomic
+from posterity.files import regular, write_atomic
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,19 @@ def test_the_file_has_the_rights_of_any_new_file(tmp_path, umask, mode):
         assert os.umask(umask) == umask  # unchanged by the writing
     finally:
         os.umask(before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+def test_only_files_are_files(tmp_path):
+    path = write_atomic(tmp_path / "file", "x")
+    (tmp_path / "link").symlink_to(path)
+    assert regular(path) == path
+    assert regular(tmp_path / "link") == tmp_path / "link"
+    os.mkfifo(tmp_path / "pipe")
+    refused = {tmp_path: "is a folder", tmp_path / "pipe": "is a pipe", "/dev/null": "is a device"}
+    for other, said in refused.items():
+        with pytest.raises(ValueError, match=said):
+            regular(other)
+    for other in (tmp_path / "absent", path / "below"):
+        with pytest.raises(FileNotFoundError, match="there is no file"):
+            regular(other)

@@ -1,9 +1,10 @@
-"""Writing files so that a crash loses nothing."""
+"""Writing files so that a crash loses nothing, and reading only what is a file."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,3 +45,22 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def regular(path: Path) -> Path:
+    """`path`, if a file is there: a pipe would be waited for, and a device may have no end.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: there is something else.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"there is no file {path}.") from error
+    if stat.S_ISREG(mode):
+        return path
+    if stat.S_ISDIR(mode):
+        raise ValueError(f"{path} is a folder; give a file.")
+    what = "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
+    raise ValueError(f"{path} is {what}, which is not read; copy its content to a file first.")

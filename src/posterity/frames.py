@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
+
+from posterity import remedies
 
 if TYPE_CHECKING:
     from narwhals import Series
 
 PLAIN = (np.ndarray, jax.Array, list, tuple, dict, set, str, bytes, int, float, complex)
 SHOWN = 10  # names in a message
+SHORT = 80  # letters of a value in it
 
 
 class Frame(NamedTuple):
@@ -69,15 +72,15 @@ def read_frame(given: Any, name: str) -> Frame | None:
         given = _with_names(given, name)
     frame = nw.from_native(given, pass_through=True, allow_series=True)
     if isinstance(frame, nw.LazyFrame):
-        raise ValueError(f"{name}: it is not computed yet: give {name}.collect().")
+        raise TypeError(f"{name}: a lazy frame is read by {name}.collect().")
     labels = getattr(given, "index", None)
     labels = None if callable(labels) else labels
     if isinstance(frame, nw.Series):
-        return Frame(_numbers([frame], name, [name])[0], None, labels, name)
+        return Frame(_numbers(given, [frame], name, [name])[0], None, labels, name)
     if not isinstance(frame, nw.DataFrame):
         return None
     columns = tuple(frame.columns)
-    parts = _numbers([frame[column] for column in columns], name, columns)
+    parts = _numbers(given, [frame[column] for column in columns], name, columns)
     array = np.column_stack(parts) if parts else np.empty((len(frame), 0))
     return Frame(array, columns, labels, name)
 
@@ -214,7 +217,9 @@ def _with_names(given: Any, name: str) -> Any:
     return given if names == list(columns) else given.set_axis(names, axis=1)
 
 
-def _numbers(parts: Sequence[Series], name: str, columns: Sequence[str]) -> list[np.ndarray]:
+def _numbers(
+    given: Any, parts: Sequence[Series], name: str, columns: Sequence[str]
+) -> list[np.ndarray]:
     """Every column as numbers, missing ones as NaN.
 
     Raises:
@@ -229,7 +234,7 @@ def _numbers(parts: Sequence[Series], name: str, columns: Sequence[str]) -> list
         else:
             found.append(_array(part))
     if other:
-        raise TypeError(f"{name}: {_said(other, name, alone=len(columns) == 1)}")
+        raise TypeError(f"{name}: {_said(other, given, name, columns)}")
     return found
 
 
@@ -267,23 +272,40 @@ def _array(part: Series) -> np.ndarray:
     return np.array([np.nan if value is None else float(value) for value in part.to_list()])
 
 
-def _said(other: dict[str, list[str]], name: str, *, alone: bool) -> str:
-    """Which columns hold no numbers, and what to do about each kind."""
-    times = other.get("times", [""])
-    column = name if alone else f"{name}[{times[0]!r}]"
-    remedies = {
-        "categories": f"encode them: pandas.get_dummies({name}) or {name}.to_dummies() of polars",
-        "texts": f"encode them: pandas.get_dummies({name}) or {name}.to_dummies() of polars",
-        "times": f"give seconds or days: ({column} - {column}.min()).dt.total_seconds()",
-        "objects": "give numbers, True or False",
-    }
-    if alone:
+def _said(other: Mapping[str, list[str]], given: Any, name: str, columns: Sequence[str]) -> str:
+    """Which columns hold no numbers, and what to write for the first of each kind."""
+    try:
+        array = np.asarray(given)
+    except Exception as error:
+        return remedies.unconvertible(given, name, error)
+    first = {kind: names[0] for kind, names in other.items()}
+    told = dict.fromkeys(
+        _remedy(given, array, columns.index(column), kind, name) for kind, column in first.items()
+    )
+    if array.ndim == 1:
         (kind,) = other
-        labels = f"number the labels from 0: pandas.factorize({name}, sort=True)[0]"
-        remedy = labels if kind in ("categories", "texts") else remedies[kind]
-        return f"it holds {kind}, and a net takes numbers; {remedy}."
-    said = [f"{_listed(names)}: {kind}; {remedies[kind]}" for kind, names in other.items()]
-    return f"these columns hold no numbers. {'. '.join(said)}."
+        return f"it holds {kind} and no numbers: {'; '.join(told)}."
+    said = ", ".join(f"{_listed(names)} ({kind})" for kind, names in other.items())
+    return f"its columns {said} hold no numbers: {'; '.join(told)}."
+
+
+def _remedy(given: Any, array: np.ndarray, column: int, kind: str, name: str) -> str:
+    """The first entry of a column that is no number, and what to write."""
+    if array.dtype.kind not in "OUS" and kind != "categories":
+        return remedies.of_dtype(given, array, name)
+    values = array if array.ndim == 1 else array[:, column]
+    numbers = (int, float, np.integer, np.floating, np.bool_)
+    bad = next((n for n, value in enumerate(values) if not isinstance(value, numbers)), None)
+    if bad is None:  # numbers that are called categories
+        dummies = "pd.get_dummies" if hasattr(given, "iloc") else "x.to_dummies"
+        if array.ndim == 1:
+            return f"numbers that are meant are {name}.astype(float), labels {name}.cat.codes"
+        return f"encode categories, as by {dummies}({name}, dtype=float)"
+    index = (bad,) if array.ndim == 1 else (bad, column)
+    where = ", ".join(map(str, index))
+    value = repr(array[index])
+    shown = value if len(value) <= SHORT else f"a {type(array[index]).__name__}"
+    return f"{name}[{where}] = {shown}, {remedies.of_value(given, array, index, name)}"
 
 
 def _shown(label: Any) -> str:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity import remedies
 from posterity.dtypes import float_dtype, largest_magnitude
 from posterity.frames import Frame, column_order, default_names, read_frame
 from posterity.storable import stored
@@ -323,8 +324,7 @@ def read(x: Any, name: str = "x") -> Given:
     if array.ndim < 2:
         raise ValueError(
             f"{name}: expected rows of inputs, shape (rows, columns, ...), got "
-            f"shape {array.shape}. For one input column use {name}[:, None]; for one row use "
-            f"{name}[None]."
+            f"shape {array.shape}. {remedies.rows_of(x, name, array.ndim)}"
         )
     if 0 in array.shape:
         raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")
@@ -353,8 +353,8 @@ def _several(parts: dict[str, Any], structure: Structure, name: str) -> Given:
             array = frame.arranged(None, labels, names.label(first, name))
         if array.ndim == 0:
             raise ValueError(
-                f"{label}: expected an array with an axis of rows, got one number. A tuple is "
-                f"several arrays; for one array of rows use np.asarray({name})."
+                f"{label}: expected an array with an axis of rows, got one number. "
+                f"{remedies.row_by_row(parts.values(), label, name, structure)}"
             )
         if 0 in array.shape:
             raise ValueError(
@@ -455,27 +455,34 @@ def as_numbers(given: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(given)
     except Exception as error:
-        raise TypeError(
-            f"{name}: it cannot be made an array ({error}); rows must have one length."
-        ) from error
+        raise TypeError(f"{name}: {remedies.unconvertible(given, name, error)}") from error
     if array.dtype.kind in REAL_KINDS:
         return array
+    if array.dtype.kind == "V" and jnp.issubdtype(array.dtype, np.floating):  # bfloat16 and less
+        return array.astype(np.float32)
     if array.dtype.kind in "OUS":
-        return _from_objects(array, name)
+        return _from_objects(given, array, name)
     raise TypeError(
-        f"{name}: dtype {array.dtype} holds no real numbers; convert it with {name}.astype(float)."
+        f"{name}: dtype {array.dtype} holds no real numbers; "
+        f"{remedies.of_dtype(given, array, name)}."
     )
 
 
-def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
+def _from_objects(given: Any, array: np.ndarray, name: str) -> np.ndarray:
     """Objects that are all real numbers as floats; anything else is refused by index."""
     for index, value in np.ndenumerate(array):
         if not isinstance(value, (int, float, np.integer, np.floating, np.bool_)):
             raise TypeError(
-                f"{name}{_at(index)} = {value!r} is not a number (dtype {array.dtype}). Encode "
-                "categories as numbers, and drop or impute missing values."
+                f"{name}{_at(index)} = {_short(value)} is not a number (dtype {array.dtype}): "
+                f"{remedies.of_value(given, array, index, name)}."
             )
     return array.astype(np.float64)
+
+
+def _short(value: Any, most: int = 80) -> str:
+    """A value for a message; of a long one, its type."""
+    said = repr(value)
+    return said if len(said) <= most else f"a {type(value).__name__}"
 
 
 def as_finite(array: np.ndarray, name: str) -> np.ndarray:

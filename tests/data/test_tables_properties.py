@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from posterity.data.preprocessing import Preprocessing, infer
 from posterity.data.tables import MISSING, read_table
 
 QUICK = settings(
@@ -63,6 +66,39 @@ def test_words_for_missing_are_missing_and_the_others_are_not(
     rows: list[list[object]] = [["a", "b"], *([value, "w"] for value in values)]
     column = read_table(written(tmp_path, rows)).columns["a"]
     assert column.missing.tolist() == [isinstance(value, str) for value in values]
+
+
+NEARLY_NUMBERS = st.text("0123456789+-−.eE_,%$() \u00a0aAnNi١", min_size=1, max_size=6).filter(
+    lambda text: text.strip() != ""
+)
+
+
+@QUICK
+@given(texts=st.lists(NEARLY_NUMBERS, min_size=4, max_size=12))
+def test_no_two_texts_become_one(tmp_path: Path, texts: list[str]) -> None:
+    """As categories and as classes all stay apart; as amounts they are what their digits say."""
+    rows: list[list[object]] = [["y", "a"], *([f"{n}.5", text] for n, text in enumerate(texts))]
+    table = read_table(written(tmp_path, rows))
+    apart = {text.strip() for text in texts}
+    fitted, _ = infer(table, "y", categorical=["a"])
+    assert set(fitted.columns) == {f"a={text}" for text in apart}
+    again = Preprocessing.from_json(json.loads(json.dumps(fitted.to_json())))
+    np.testing.assert_array_equal(again.x(table), fitted.x(table))
+    if 1 < len(apart) <= len(texts) // 2:
+        classes, _ = infer(table, "a", categorical=["a"])
+        assert {str(label) for label in classes.classes} == apart
+        assert len(set(classes.y(table).tolist())) == len(apart)
+    column = table.columns["a"]
+    if column.kind == "text":
+        assert not all(
+            re.fullmatch(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]+)?", text.lower())
+            for text in apart
+        )
+        return
+    for text, value in zip(texts, column.values):
+        if text.strip().lower() not in MISSING:
+            assert set(text.strip().lower()) <= set("0123456789+-.einf")
+            assert value == float(text)
 
 
 @QUICK

@@ -137,6 +137,27 @@ FAULTS: tuple[Fault, ...] = (
         ("data/test_tables.py",),
     ),
     Fault(
+        "categories-by-value",
+        "data/preprocessing.py",
+        "both_text = column.texts is not None and isinstance(known[0], str)",
+        "both_text = False",
+        ("data/test_tables.py",),
+    ),
+    Fault(
+        "numbers-as-python-reads-them",
+        "data/tables.py",
+        "(?:\\d+(?:\\.\\d*)?|",
+        "(?:[\\d_]+(?:\\.\\d*)?|",
+        ("data/test_tables.py",),
+    ),
+    Fault(
+        "archives-of-any-size",
+        "data/archives.py",
+        "if size > HARMLESS and size > RATIO * packed:",
+        "if size > HARMLESS and packed > RATIO * size:",
+        ("data/test_archives.py",),
+    ),
+    Fault(
         "pixels-over-256",
         "data/images.py",
         "np.divide(pixels[..., None], 255, dtype=np.float32)",
@@ -899,6 +920,36 @@ FAULTS: tuple[Fault, ...] = (
         "np.stack([1 - upper, lower], 1), np.stack([1 - lower, upper], 1)",
         "np.stack([1 - lower, lower], 1), np.stack([1 - upper, upper], 1)",
         ("test_cli.py::test_samplers_and_two_classes",),
+    ),
+    Fault(
+        "another-fits-files",
+        "cli/folder.py",
+        "if _checksum_of(regular(each)) == files.get(name):",
+        "if _checksum_of(regular(each)):",
+        ("cli/test_folder.py",),
+    ),
+    Fault(
+        "a-swap-forgotten",
+        "cli/folder.py",
+        "_checksum_of(waiting) == files.get(name):",
+        "_checksum_of(waiting) != files.get(name):",
+        ("cli/test_folder.py",),
+    ),
+    Fault(
+        "formulas-in-cells",
+        "cli/predicting.py",
+        """        text = "'" + text
+""",
+        """        text = "" + text
+""",
+        ("cli/test_predicting.py",),
+    ),
+    Fault(
+        "control-characters-in-messages",
+        "cli/console.py",
+        "typer.echo(printable(message)",
+        "typer.echo((message)",
+        ("cli/test_console.py",),
     ),
     Fault(
         "trained-on-test-rows",

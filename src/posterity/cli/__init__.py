@@ -159,7 +159,8 @@ def fit(
     ),
     ignore: Annotated[list[str] | None, typer.Option(help="A column to leave out; repeat.")] = None,
     categorical: Annotated[
-        list[str] | None, typer.Option(help="A column of numbers that are categories; repeat.")
+        list[str] | None,
+        typer.Option(help="A column whose texts are categories, 007 and NA too; repeat."),
     ] = None,
     hidden: Annotated[
         str, typer.Option(help="Widths of the hidden layers, as 50 or 50,50; 0 for a linear model.")
@@ -189,9 +190,10 @@ def fit(
 ) -> None:
     """Fit a Bayesian neural network to a table.
 
-    Numbers are standardised, text becomes categories, and what is inferred is said. OUT then holds
+    Numbers (12, -1.5, 2e-3) are standardised, text becomes categories, and what is inferred is
+    said. What could be read in two ways, as 1,234 or 5%, is refused. OUT then holds
     posterior.safetensors, preprocessing.json, fit.json (settings and scores), data.npz and
-    report.html.
+    report.html, whole at every moment: an older fit in OUT is replaced at once.
 
     ```text
     posterity fit houses.csv --target price --out houses
@@ -240,6 +242,9 @@ def predict(
     Columns: mean, sd, aleatoric and epistemic (variances: their sum is sd²), lower and upper. For
     classes also label, prob_CLASS, entropy and mutual_information (nats); mean, lower and upper
     are then the label's probability and the interval of that probability over posterior draws.
+
+    In .csv files a label that a spreadsheet would compute, as =1+1, gets an apostrophe before it.
+    --json says which.
 
     ```text
     posterity predict houses new.csv --out predictions.csv

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError)
+USAGE: Any = typer.BadParameter.__mro__[1]  # click's UsageError, or that of typer's own copy
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
@@ -22,10 +24,13 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise
+        except USAGE as error:
+            error.message = printable(error.message)
+            raise
         except EXPECTED as error:
             if ctx.params.get("debug"):
                 raise
-            typer.echo(f"error: {error}", err=True)
+            echo(f"error: {error}", err=True)
             raise typer.Exit(REFUSED) from error
         except KeyboardInterrupt as error:
             said = f"interrupted {error}".rstrip() + "; nothing was written."
@@ -33,25 +38,48 @@ class Commands(TyperGroup):
             raise typer.Exit(INTERRUPTED) from error
 
 
+def echo(message: str, *, err: bool = False) -> None:
+    """Print a message whose names, labels and paths may hold what a terminal obeys."""
+    typer.echo(printable(message).replace("\n", "\n  "), err=err)
+
+
+def printable(text: str) -> str:
+    r"""A text with control characters spelled out, but for line breaks.
+
+    Those that change the direction of writing, or cannot be encoded, are spelled out as well.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(
+        each if _shows(each) else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def _shows(sign: str) -> bool:
+    return sign.isprintable() or sign == "\n" or unicodedata.category(sign) == "Zs"
+
+
 def say(message: str, *, quiet: bool = False) -> None:
     """A remark on standard error."""
     if not quiet:
-        typer.echo(message, err=True)
+        echo(message, err=True)
 
 
 def warn(message: str) -> None:
     """A warning on standard error, also where remarks are not wanted."""
-    typer.echo(f"warning: {message}", err=True)
+    echo(f"warning: {message}", err=True)
 
 
 def finish(answer: dict[str, Any], as_json: bool) -> None:
     """Print a command's answer on standard output, and end with its exit code."""
     shown = plain(answer)
     if as_json:
-        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        text = json.dumps(shown, indent=2, ensure_ascii=False)
+        typer.echo("".join(each if _shows(each) else json.dumps(each)[1:-1] for each in text))
     else:
         for line in _lines(shown):
-            typer.echo(line)
+            echo(line)
     code = shown.get("result", {}).get("code")
     if code == "failed":
         raise typer.Exit(FAILED)

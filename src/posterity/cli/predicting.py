@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ import numpy as np
 
 from posterity.cli.folder import Folder, in_units
 from posterity.data.preprocessing import Preprocessing
-from posterity.data.tables import read_table
+from posterity.data.tables import NUMBER, listed, read_table
 from posterity.files import write_atomic
 from posterity.predict.predictive import Predictive
 
 Columns = dict[str, np.ndarray]
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with in some spreadsheet
+SPECIAL = re.compile(r'[",;\t\r\n]')  # what ends a cell in one, unless the cell is quoted
 
 
 def predict_table(
@@ -34,14 +37,20 @@ def predict_table(
         raise ValueError(f"--out {out}: expected a file ending in {', '.join(WRITERS)}.")
     if not 0 < interval < 1:
         raise ValueError(f"--interval: a probability between 0 and 1, not {interval}.")
-    fitted = Folder(folder)
-    fitted.summary()
+    fitted = Folder(folder).read()
     preprocessing = fitted.preprocessing()
     x = preprocessing.x(read_table(data))
     pred = in_units(fitted.posterior().predict(x, draws=draws, seed=seed), preprocessing.output)
     columns = tabulate(pred, preprocessing, interval)
     write_atomic(out, WRITERS[out.suffix.lower()](columns))
-    return {"rows": len(x), "columns": list(columns), "out": str(out)}
+    answer = {"rows": len(x), "columns": list(columns), "out": str(out)}
+    changed = [name for name in map(str, preprocessing.classes) if _formula(name)]
+    if out.suffix.lower() == ".csv" and changed:
+        answer["notes"] = [
+            f"{listed(changed)}: written with an apostrophe before, as a spreadsheet would compute "
+            "it; .parquet and .npz files have it as it is."
+        ]
+    return answer
 
 
 def tabulate(pred: Predictive, preprocessing: Preprocessing, interval: float) -> Columns:
@@ -82,12 +91,22 @@ def _classes(pred: Predictive, preprocessing: Preprocessing, interval: float) ->
 
 
 def _csv(columns: Columns) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
     # As strings, numbers have the fewest digits that give them back exactly.
-    writer.writerows(zip(*(values.astype(str).tolist() for values in columns.values())))
-    return text.getvalue().encode()
+    rows = zip(*(values.astype(str).tolist() for values in columns.values()))
+    lines = [",".join(map(_cell, row)) for row in (columns, *rows)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _cell(text: str) -> str:
+    """A text as a cell that no spreadsheet takes for a formula, or for several cells."""
+    if _formula(text):
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"' if SPECIAL.search(text) else text
+
+
+def _formula(text: str) -> bool:
+    """Whether a spreadsheet would compute a text; a number it only reads."""
+    return text.startswith(FORMULA) and not NUMBER.fullmatch(text)
 
 
 def _parquet(columns: Columns) -> bytes:

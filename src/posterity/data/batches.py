@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity import remedies
 from posterity.frames import read_frame
 from posterity.inputs import Given, InputSpec, as_finite, as_numbers, padded, read
 from posterity.likelihoods.likelihood import AbstractLikelihood
@@ -279,7 +280,7 @@ def as_pair(
     frame = read_frame(data[1], "y")
     arranged = data[1] if frame is None else frame.arranged(y_columns, x.labels, "x")
     given = as_numbers(arranged, "y")
-    y = as_targets(given, likelihood, one_class=one_class)
+    y = as_targets(given, likelihood, one_class=one_class, written=data[1])
     if x.rows != y.shape[0]:
         raise ValueError(
             f"data: x has {x.rows} rows and y has {y.shape[0]}; the first row without a "
@@ -325,23 +326,33 @@ def as_batches(
 
 
 def as_targets(
-    y: Any, likelihood: AbstractLikelihood, name: str = "y", *, one_class: bool = False
+    y: Any,
+    likelihood: AbstractLikelihood,
+    name: str = "y",
+    *,
+    one_class: bool = False,
+    written: Any = None,
 ) -> np.ndarray:
     """Targets as an array in the likelihood's dtype, checked against its support.
 
     Args:
-        one_class: whether labels may all be the same, as in a test set.
+        one_class: whether labels may all be the same, as in a test set. written: what the user gave
+            where `y` was made of it, for the remedy.
 
     Raises:
         TypeError, ValueError: as `as_batches`.
     """
     array = as_numbers(y, name)
+    own = y if written is None else written
     classes = likelihood.classes > 0
     if array.ndim != 1 and (classes or array.ndim != 2):
-        column = f" Use {name}[:, 0]." if array.ndim == 2 and array.shape[1] == 1 else ""
-        onehot = f" For one-hot rows use {name}.argmax(1)." if classes and array.ndim == 2 else ""
+        remedy = ""
+        if array.ndim == 2 and array.shape[1] == 1:
+            remedy = " " + remedies.column_of(own, name)
+        elif classes and array.ndim == 2:
+            remedy = " " + remedies.classes_of(own, name)
         wanted = "(rows,)" if classes else "(rows,) or (rows, targets)"
-        raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}.{column or onehot}")
+        raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}.{remedy}")
     if 0 in array.shape:
         raise ValueError(f"{name}: it is empty, shape {array.shape}; at least one row is needed.")
     array = as_finite(array, name)

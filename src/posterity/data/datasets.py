@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from posterity.data.archives import arrays_of
 from posterity.files import write_atomic
 
 VARIABLE = "POSTERITY_DATA"
@@ -160,8 +161,10 @@ def _table(name: str) -> tuple[np.ndarray, np.ndarray]:
     cached = cache_folder() / f"{name}.npz"
     for path in (data_folder() / "uci" / f"{name}.npz", cached):
         if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                return _checked(name, file["X"], file["y"], str(path))
+            arrays = arrays_of(path)
+            if not {"X", "y"} <= set(arrays):
+                raise ValueError(f"{path}: it holds {sorted(arrays)[:8]}, not the arrays X and y.")
+            return _checked(name, arrays["X"], arrays["y"], str(path))
     url = SOURCE.format(name=name)
     remedy = f"put uci/{name}.npz (arrays X, y)"
     numbers = np.loadtxt(io.BytesIO(download(url, f"the table {name!r}", remedy)), ndmin=2)

@@ -15,7 +15,7 @@ import numpy as np
 
 from posterity.data import datasets
 from posterity.data.datasets import Split
-from posterity.files import write_atomic
+from posterity.files import regular, write_atomic
 
 IMAGES, LABELS = "images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"
 BYTES = 8  # the code of unsigned bytes in an idx file's magic number
@@ -164,7 +164,7 @@ def _fetch(name: str, file: str) -> bytes:
     cached = datasets.cache_folder() / name / file
     for path in (datasets.data_folder() / name / file, cached):
         if path.exists():
-            return _checked(path.read_bytes(), source.sha256[file], str(path))
+            return _checked(regular(path).read_bytes(), source.sha256[file], str(path))
     content = _download(name, file)
     write_atomic(cached, content)
     return content

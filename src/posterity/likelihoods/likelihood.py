@@ -281,7 +281,8 @@ def _check_labels(y: np.ndarray, classes: int) -> None:
         (y < 0) | (y > last),
         y,
         f"is outside the labels 0 … {last}",
-        "recode the labels (for −1/+1 use (y + 1) / 2) or state the number of classes",
+        "recode the labels (for −1/+1 use (y + 1) / 2, of a list (np.asarray(y) + 1) / 2) or state "
+        "the number of classes",
     )
 
 

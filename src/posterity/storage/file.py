@@ -17,6 +17,7 @@ from posterity.diagnostics.history import History
 from posterity.diagnostics.result import Result
 from posterity.distributions import flow, mixture, prior_of_predictions, prior_of_weights  # noqa: F401
 from posterity.distributions.distribution import AbstractDistribution
+from posterity.files import regular
 from posterity.model import net_target, program_target  # noqa: F401
 from posterity.model.model import Model
 from posterity.model.program import ProgramModel
@@ -142,6 +143,10 @@ def read(path: str | Path, *, model: Model | ProgramModel | None = None, data: A
     path = _with_suffix(Path(path))
     if not path.exists():
         raise FileNotFoundError(f"no posterior at {path}.")
+    try:
+        regular(path)
+    except ValueError as error:
+        raise PosteriorFileError(str(error)) from error
     text, tensors = _verified(path)
     try:
         description = json.loads(text, parse_constant=_refuse_constant)
