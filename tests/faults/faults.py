@@ -775,8 +775,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "file-written-in-place",
         "files.py",
-        'handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)',
-        "handle, name = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), str(path)",
+        'temporary = folder / "new"',
+        "temporary = path",
+        ("test_files.py",),
+    ),
+    Fault(
+        "living-writers-files-removed",
+        "files.py",
+        "gone = not _lives(int(signed[2]), int(signed[3]))",
+        "gone = True",
         ("test_files.py",),
     ),
     Fault(
