@@ -1,13 +1,27 @@
-"""Writing files so that a crash loses nothing, and reading only what is a file."""
+"""Writing files so that a crash loses nothing and leaves little; reading only what is a file."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
+import secrets
+import shutil
+import socket
 import stat
-import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+# Temporary folders beside a file: .<name>.posterity-<machine>-<process>-<its start>-<random>
+MARK = re.compile(r"\..*\.posterity-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}", re.DOTALL)
+# Those of earlier versions, which do not say who writes: .<name>.<eight letters of tempfile>
+UNSIGNED = "[a-z0-9_]{8}"
+LONG_AGO = 24 * 3600  # seconds without a change, after which a writer who cannot be asked is gone
+LONGEST = (
+    100  # letters of a file's name that its temporary folder repeats; systems allow 255 in all
+)
 
 
 def write_atomic(path: Path, content: bytes | str) -> Path:
@@ -26,25 +40,27 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to, which is then synced and renamed to `path`.
 
     Whatever happens, `path` holds the old content or the new, never a part. Missing folders are
-    made.
+    made. What killed processes have left in the folder is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    remove_stale(path)
+    # A folder of its own, as the library that writes there may have temporary files, too.
+    folder = path.with_name(f".{path.name[:LONGEST]}.{_signature()}")
+    folder.mkdir(mode=0o700)
+    temporary = folder / "new"
     try:
-        os.close(handle)
-        yield Path(name)
-        # By its name: whoever wrote there may have put another file in its place.
-        with open(name, "rb+") as file:
+        temporary.touch()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        # mkstemp makes files private; a saved file has the rights any new file would have.
+        # The folder is private; a saved file has the rights any new file would have.
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def regular(path: Path) -> Path:
@@ -64,3 +80,70 @@ def regular(path: Path) -> Path:
         raise ValueError(f"{path} is a folder; give a file.")
     what = "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
     raise ValueError(f"{path} is {what}, which is not read; copy its content to a file first.")
+
+
+def remove_stale(path: Path) -> None:
+    """Remove what writers that are gone have left beside `path`; those that live lose nothing.
+
+    A writer of this machine is gone if no process has its number and began when it did. One of
+    another machine, and one of an earlier version, which left no number, is gone after a day
+    without a change.
+    """
+    unsigned = re.compile(rf"\.{re.escape(path.name)}\.{UNSIGNED}")
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                continue
+            signed = MARK.fullmatch(entry.name)
+            if not signed and not unsigned.fullmatch(entry.name):
+                continue
+            with contextlib.suppress(OSError):
+                if signed and signed[1] == _here() and os.name != "nt":  # where asking ends it
+                    gone = not _lives(int(signed[2]), int(signed[3]))
+                else:
+                    gone = time.time() - _last_change(entry) > LONG_AGO
+                if gone and entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                elif gone:
+                    os.unlink(entry.path)
+
+
+def _signature() -> str:
+    return f"posterity-{_here()}-{os.getpid()}-{_begun(os.getpid())}-{secrets.token_hex(4)}"
+
+
+def _here() -> str:
+    """Eight letters for this machine since it started, and the container whose processes we see."""
+    known = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        known.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256(" ".join(known).encode()).hexdigest()[:8]
+
+
+def _last_change(entry: os.DirEntry[str]) -> float:
+    """When something was last written there, in seconds."""
+    times = [entry.stat(follow_symlinks=False).st_mtime]
+    if entry.is_dir(follow_symlinks=False):
+        with os.scandir(entry.path) as inside:
+            times += [one.stat(follow_symlinks=False).st_mtime for one in inside]
+    return max(times)
+
+
+def _lives(pid: int, begun: int) -> bool:
+    """Whether the process that began then is there; in doubt it is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        pass
+    return 0 in (begun, now := _begun(pid)) or now == begun
+
+
+def _begun(pid: int) -> int:
+    """When a process began, in ticks since the machine started; 0 where that cannot be known."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0

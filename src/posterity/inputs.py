@@ -25,6 +25,7 @@ Number = Literal["float", "int32"]  # "float" is the library's precision, whiche
 REAL_KINDS = "fiub"
 INTEGER_KINDS = "iu"
 MOST_NUMBERS = 10**9  # of a row that is read from a file
+MOST_AXES = 16
 
 
 @stored("inputs.Leaf")
@@ -71,6 +72,11 @@ class InputSpec:
             raise ValueError(f"a row of its inputs has {max(sizes)} numbers.")
         if self.structure == "array" and len(sizes) > 1:
             raise ValueError("its inputs are one array, and several.")
+        for leaf in self.leaves:
+            if len(leaf.shape) > MOST_AXES:
+                raise ValueError(f"a row of its inputs has {len(leaf.shape)} axes.")
+            if leaf.columns is not None and (len(leaf.columns),) != leaf.shape:
+                raise ValueError(f"{len(leaf.columns)} columns have names, of {leaf.shape}.")
 
     @classmethod
     def of_shape(cls, shape: Sequence[int]) -> InputSpec:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -203,6 +204,24 @@ class AbstractPosterior:
             x,
             settings=self.settings,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles: without a method that functions of the user's belong to."""
+        state = dict(vars(self))
+        if not all(map(_is_plain, vars(self.method).values() if self.method else ())):
+            state["method"] = None
+        return state
+
+    def __copy__(self) -> Self:
+        made = object.__new__(type(self))
+        vars(made).update(vars(self))
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        made = self.__copy__()
+        shared = {"method": self.method}  # its settings never change
+        vars(made).update(copy.deepcopy({**vars(self), "method": None}, memo), **shared)
+        return made
 
     def __repr__(self) -> str:
         kind = type(self.distribution).__name__
@@ -660,6 +679,10 @@ def load(
         result=parts.result,
         diagnostics=parts.diagnostics,
     )
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def as_key(seed: Seed) -> jax.Array:

@@ -7,14 +7,17 @@ exactness), and what the long run may be off by for reasons of its own.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import optax
 
 import posterity as po
 from oracles import Conjugate
 from posterity.methods.method import AbstractMethod
+from posterity.methods.vi import families
 
 
 def exact(oracle: Conjugate) -> tuple[np.ndarray, np.ndarray]:
@@ -232,3 +235,88 @@ TABLE = [
         minibatch=None,
     ),
 ]
+
+# Every setting that a method accepts, once at least: what it makes is saved and loaded, and the
+# file says the setting. All runs are of a few steps.
+SPD = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 3.0]])
+VARIANCES = np.array([0.5, 1.0, 2.0])
+ADVI = functools.partial(po.ADVI, steps=8, stop=False, starts=1)
+NUTS = functools.partial(po.NUTS, chains=2, warmup=20, draws=4)
+SGLD = functools.partial(po.SGLD, draws=6, step_size=STEP, warmup=0)
+SETTINGS: dict[str, AbstractMethod] = {
+    **{f"ADVI, {family}": ADVI(family=family) for family in families.NAMES},
+    "ADVI, rank": ADVI(family=families.LowRank(rank=2)),
+    "ADVI, flow of a size": ADVI(family=families.Flow(layers=1, width=3)),
+    "ADVI, full rank": ADVI(family=families.FullRank()),
+    "ADVI, mean field": ADVI(family=families.MeanField()),
+    **{
+        f"ADVI, {estimator}": ADVI(estimator=estimator)
+        for estimator in ("local", "flipout", "local-per-position")
+    },
+    "ADVI, sampled": ADVI(kl="sampled", draws=2, antithetic=True, kl_warmup=0.5, batch_size=5),
+    "ADVI, sticking": ADVI(kl="sticking", kl_weight=0.5, init_scale=0.1, step_size=0.02),
+    "ADVI, chains": ADVI(chains=2),
+    "ADVI, stops": po.ADVI(steps=8, starts=2),
+    "ADVI, an optimiser": ADVI(optimizer=optax.sgd(1e-3), starts=None),
+    "MAP": po.MAP(steps=8, chains=2),
+    "MAP, an optimiser": po.MAP(steps=8, batch_size=5, optimizer=optax.sgd(1e-3)),
+    "IVON": po.IVON(
+        steps=8, step_size=0.01, draws=1, hess_init=1.0, beta_1=0.8, beta_2=0.99, starts=1
+    ),
+    "IVON, chains": po.IVON(steps=8, chains=2, kl_weight=0.5, batch_size=5),
+    "DADVI": po.DADVI(steps=2, draws=4, tolerance=0.1, init_scale=0.1, kl_weight=0.5),
+    "DADVI, linear response": po.DADVI(steps=2, linear_response=True),
+    "DADVI, chains": po.DADVI(steps=2, chains=2),
+    **{f"NUTS, {metric}": NUTS(metric=metric) for metric in ("diagonal", "dense", "low-rank")},
+    "NUTS, thin": NUTS(thin=2, target_acceptance=0.7, max_depth=3, chains=1),
+    "HMC": po.HMC(
+        leapfrogs=2, chains=2, warmup=20, draws=4, thin=2, target_acceptance=0.7, metric="dense"
+    ),
+    "MCLMC": po.MCLMC(chains=2, warmup=20, draws=4, thin=3, energy_var=1e-3),
+    "MAMCLMC": po.MAMCLMC(
+        length=0.5, chains=2, warmup=20, draws=4, thin=2, target_acceptance=0.8, max_steps=8
+    ),
+    "ParallelTempering": po.ParallelTempering(
+        temperatures=3, leapfrogs=2, chains=2, warmup=20, draws=4, thin=2, target_acceptance=0.7
+    ),
+    **{
+        f"SGLD, {type(schedule).__name__}": SGLD(schedule=schedule)
+        for schedule in (
+            po.schedules.Constant(),
+            po.schedules.Halving(100),
+            po.schedules.Polynomial(10, power=0.5),
+            po.schedules.Cyclical(4, 2),
+        )
+    },
+    "SGLD, variances": SGLD(preconditioner=VARIANCES, temperature=0.5, thin=2),
+    "SGLD, RMSprop": SGLD(preconditioner="rmsprop", warmup=4),
+    "SGLD, SVRG": SGLD(batch_size=5, control_variates="svrg", chains=2),
+    "SGLD, chosen step size": po.SGLD(draws=6, bias=0.2),
+    "SGHMC": po.SGHMC(draws=6, step_size=0.02, friction=0.2, chains=2, temperature=0.5),
+    "SGHMC, noise": po.SGHMC(draws=6, batch_size=5, noise_estimate=True, bias=0.2),
+    "SGHMC, SVRG": po.SGHMC(
+        draws=6, batch_size=5, thin=2, control_variates="svrg", schedule=po.schedules.Halving(50)
+    ),
+    "SGNHT": po.SGNHT(
+        draws=6, step_size=0.02, friction=0.2, batch_size=5, thin=2, chains=2, temperature=0.5
+    ),
+    "SGNHT, falling": po.SGNHT(
+        draws=6,
+        batch_size=5,
+        bias=0.2,
+        schedule=po.schedules.Polynomial(10),
+        control_variates="start",
+    ),
+    "SGFS": po.SGFS(draws=6, batch_size=7, control_variates="svrg", temperature=0.5),
+    **{
+        f"SGFS, {information}": po.SGFS(draws=6, batch_size=7, information=information)
+        for information in ("full", "low-rank", "diagonal")
+    },
+    "SGFS, matrix": po.SGFS(draws=6, batch_size=7, preconditioner=SPD, information="full"),
+    "SGFS, variances": po.SGFS(draws=6, batch_size=7, preconditioner=VARIANCES, with_prior=False),
+    "SGFS, Fisher": po.SGFS(draws=6, batch_size=7, preconditioner="fisher", chains=2, thin=2),
+    "SGFS, falling": po.SGFS(draws=6, batch_size=7, step_size=1e-4, step_size_decay=100.0),
+    "numbers of NumPy": po.SGLD(
+        draws=np.int64(6), step_size=np.float32(STEP), temperature=np.float64(0.5), warmup=0
+    ),
+}

@@ -17,14 +17,17 @@ import numpy as np
 import pytest
 
 import posterity as po
-from contract.table import TABLE, Row
+from contract.table import SETTINGS, TABLE, Row
 from oracles import conjugate, z_limit
 from posterity.data.batches import as_batches
 from posterity.distributions.draws import Draws
+from posterity.methods import METHODS, method_named
 from posterity.methods.method import AbstractMethod
 from posterity.model.net_target import Target
 from posterity.run import runner as loop
+from posterity.run.finish import asked
 from posterity.run.start import start_points
+from posterity.run.update import made_by
 
 ORACLE = conjugate()
 rows = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
@@ -214,6 +217,7 @@ def test_save_and_load_are_exact(row: Row, tmp_path: Path) -> None:
     assert loaded.result == posterior.result
     assert loaded.settings == posterior.settings
     assert loaded.facts == posterior.facts
+    assert made_by(loaded) == row.long
     for name in posterior.history:
         np.testing.assert_array_equal(
             getattr(posterior.history, name), getattr(loaded.history, name)
@@ -230,6 +234,58 @@ def test_it_is_fitted_saved_and_loaded_in_double_precision(row: Row, tmp_path: P
         assert np.isfinite(posterior.predict(ORACLE.x).total).all()
         loaded = po.load(posterior.save(tmp_path / "posterior"))
         np.testing.assert_array_equal(posterior.sample(7, seed=5), loaded.sample(7, seed=5))
+
+
+def written(method: AbstractMethod, folder: Path) -> po.Posterior:
+    """A posterior that says it was made by a method, from its file."""
+    target = Target.build(ORACLE.model, ORACLE.x.shape[1:], (), len(ORACLE.x))
+    q = Draws(jnp.zeros((1, 1, target.size)))
+    posterior = po.Posterior(target, q, settings=asked(method, 0))
+    loaded = po.load(posterior.save(folder / "posterior"))
+    assert loaded.settings == posterior.settings
+    return loaded
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_is_in_files(name: str, tmp_path: Path) -> None:
+    """So that the posterior can be updated by its own method; functions must be given again."""
+    method = SETTINGS[name]
+    loaded = written(method, tmp_path)
+    if getattr(method, "optimizer", None) is None:
+        assert made_by(loaded) == method
+        return
+    with pytest.raises(ValueError, match=r"does not hold the \w+'s own optimizer; give the method"):
+        made_by(loaded)
+
+
+def test_every_setting_has_a_row_of_another_value_than_the_usual() -> None:
+    unseen = []
+    for name in METHODS:
+        kind = method_named(name)
+        rows = [method for method in SETTINGS.values() if type(method) is kind]
+        for field in dataclasses.fields(kind):
+            if not any(str(getattr(row, field.name)) != str(field.default) for row in rows):
+                unseen.append(f"{name}.{field.name}")
+    assert unseen == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("double", [False, True], ids=["single", "double"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_is_fitted_saved_and_loaded(name: str, double: bool, tmp_path: Path) -> None:
+    with jax.enable_x64(double):
+        posterior = po.fit(ORACLE.model, ORACLE.data, SETTINGS[name], progress=False)
+        loaded = po.load(posterior.save(tmp_path / "posterior"))
+        dtype = np.float64 if double else np.float32
+        assert posterior.sample(3).dtype == loaded.sample(3).dtype == dtype
+        np.testing.assert_array_equal(posterior.sample(7, seed=5), loaded.sample(7, seed=5))
+        assert np.isfinite(loaded.predict(ORACLE.x).total).all()
+        for part in ("settings", "facts", "result"):
+            assert getattr(loaded, part) == getattr(posterior, part)
+        for field in posterior.history:
+            one, other = (getattr(p.history, field) for p in (posterior, loaded))
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
 
 
 @rows

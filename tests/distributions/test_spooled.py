@@ -23,7 +23,7 @@ from posterity.diagnostics import monitored as watched
 from posterity.distributions import draws as distributions
 from posterity.distributions import named as columns
 from posterity.distributions.draws import Draws
-from posterity.distributions.spool import Spool, scratch
+from posterity.distributions.spool import Spool, scratch, written
 from posterity.predict import source
 from posterity.storage import tensors
 
@@ -271,6 +271,62 @@ def test_temporary_files_go_with_their_draws_and_others_stay(tmp_path: Path) -> 
 def test_no_file_is_written_over(tmp_path: Path) -> None:
     names = [Spool(tmp_path / "new", (1, 2, 3), np.float32).path.name for _ in range(3)]
     assert names == ["draws.npy", "draws-2.npy", "draws-3.npy"]
+
+
+def test_a_folder_says_how_many_draws_of_each_chain_are_written(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, (2, 50, 3), np.float32)
+    with pytest.raises(ValueError, match="of 2 of 2 chains no draw was written"):
+        written(tmp_path)
+    theta = RNG.normal(size=(2, 50, 3)).astype(np.float32)
+    # In pieces, of which one comes before its time; some come twice.
+    pieces = {(0, 0, 10): (10, 0), (1, 0, 7): (10, 7), (0, 20, 30): (10, 7), (1, 5, 25): (10, 25),
+              (0, 10, 20): (30, 25), (1, 40, 50): (30, 25)}  # fmt: skip
+    for (chain, start, stop), counts in pieces.items():
+        spool.write(chain, start, theta[chain, start:stop])
+        assert np.load(tmp_path / "draws.valid.npy").tolist() == list(counts)
+    found = written(tmp_path)
+    assert isinstance(found, np.memmap)
+    assert_same(found, theta[:, :25])
+    assert_same(written(tmp_path / "draws.npy"), found)
+    spool.discard(useless=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_counts_of_another_file_are_refused(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, (2, 5, 3), np.float32)
+    for chain in range(2):
+        spool.write(chain, 0, np.ones((5, 3), np.float32))
+    for wrong in ([9, 9], [1], [-1, 2], [1.0, 2.0]):
+        np.save(tmp_path / "draws.valid.npy", np.array(wrong))
+        with pytest.raises(ValueError, match="does not say how many draws"):
+            written(tmp_path)
+    (tmp_path / "draws.valid.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"there is no .*draws.valid.npy"):
+        written(tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np, posterity as po
+x = np.linspace(-1, 1, 20)[:, None]
+model = po.Model(po.nets.MLP(1, [2], 1), po.priors.Normal(), po.likelihoods.Normal(0.5))
+def look(posterior):
+    if posterior.facts["steps_made"] > 150:
+        os.kill(os.getpid(), signal.SIGKILL)
+sgld = po.SGLD(draws=100_000, step_size=1e-4, chains=2, warmup=100)
+po.fit(model, (x, x[:, 0]), sgld, spool=sys.argv[1], progress=False, every=50, call=look)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_killed_run_leaves_its_draws_and_nothing_that_was_not_drawn(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert done.returncode < 0
+    theta = written(tmp_path)
+    assert theta.shape[0::2] == (2, 7)
+    assert 50 <= theta.shape[1] < 100_000
+    assert (np.asarray(theta) != 0).all()
+    assert not np.load(tmp_path / "draws.npy", mmap_mode="r")[:, -1].any()
 
 
 # -- memory ---------------------------------------------------------------------------------------

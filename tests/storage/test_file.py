@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 import re
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -24,6 +26,11 @@ from numpyro.distributions.transforms import (
 
 import posterity as po
 from handmade import draws_of, gaussian_of, linear, posterior_of
+from posterity.distributions import normal as distributions
+from posterity.distributions.draws import Draws
+from posterity.distributions.flow import Flow, FlowShape
+from posterity.distributions.mixture import Mixture
+from posterity.inputs import InputSpec, Leaf
 from posterity.model.net_target import Target
 from posterity.storage.encode import FUNCTIONS, CannotEncodeError, Decoder, Encoder
 from posterity.storage.file import PosteriorFileError
@@ -435,3 +442,127 @@ def test_every_temperature_that_is_fitted_is_loaded(tmp_path, temperature):
     loaded = po.load(posterior.save(tmp_path / "cold"))
     assert float(loaded.target.temperature) == temperature
     np.testing.assert_array_equal(loaded.sample(), posterior.sample())
+
+
+# -- precision ------------------------------------------------------------------------------------
+
+KINDS = ("Gaussian", "FullRank", "LowRank", "Mixture", "Flow", "Draws")
+
+
+def of_kind(kind: str, size: int) -> Any:
+    """A distribution of every kind, in the precision of the moment, of numbers with many digits."""
+    rng = np.random.default_rng(0)
+
+    def array(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.uniform(0.1, 1, shape))
+
+    normal = distributions.Gaussian(array(size), array(size))
+    if kind == "Flow":
+        pytest.importorskip("flowjax")
+        shape = FlowShape(size, 1, 2)
+        return Flow(array(size), array(size), array(*shape.start().shape), shape)
+    return {
+        "Gaussian": lambda: normal,
+        "FullRank": lambda: distributions.FullRank(array(size), jnp.tril(array(size, size))),
+        "LowRank": lambda: distributions.LowRank(array(size), array(size), array(size, 2)),
+        "Mixture": lambda: Mixture.of([0.25, 0.75], [normal, normal]),
+        "Draws": lambda: Draws(array(2, 3, size)),
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    ("kind", "likelihood"),
+    [*((kind, "normal-learned") for kind in KINDS), *(("Draws", name) for name in LIKELIHOODS)],
+)
+def test_double_precision_comes_back_and_single_says_what_it_loses(tmp_path, kind, likelihood):
+    """Every distribution with every likelihood, and with priors whose numbers are arrays."""
+    given, outputs = LIKELIHOODS[likelihood]
+    with jax.enable_x64(True):
+        prior = {"*.weight": dist.Normal(0.0, jnp.full(1, 0.1)), "*": dist.Normal(0.0, 1.0)}
+        model = po.Model(po.nets.MLP(1, [], outputs), prior, given)
+        q = of_kind(kind, Target.build(model, (1,), (), 10).size)
+        posterior = posterior_of(model, q)
+        path = posterior.save(tmp_path / "a")
+        loaded = po.load(path)
+        for one, other in zip(jax.tree.leaves(loaded.distribution), jax.tree.leaves(q)):
+            assert one.dtype == np.float64
+            np.testing.assert_array_equal(one, other)
+        rule = loaded.target.prior.rules[0][1]
+        assert np.asarray(rule.scale) == np.float64(0.1)
+    with pytest.warns(UserWarning, match="double precision.*jax_enable_x64") as caught:
+        rounded = po.load(path)
+    assert caught[0].filename == __file__
+    for one, other in zip(jax.tree.leaves(rounded.distribution), jax.tree.leaves(q)):
+        assert one.dtype == np.float32
+        np.testing.assert_array_equal(one, np.asarray(other, np.float32))
+
+
+def test_single_precision_is_loaded_into_double_without_a_word(tmp_path):
+    posterior = filled(linear(po.likelihoods.Normal(0.5)))
+    path = posterior.save(tmp_path / "a")
+    with jax.enable_x64(True), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = po.load(path)
+    np.testing.assert_array_equal(loaded.distribution.mean, posterior.distribution.mean)
+
+
+def test_numbers_beyond_single_precision_are_refused_there_with_the_remedy(tmp_path):
+    with jax.enable_x64(True):
+        model = linear(po.likelihoods.Normal(0.5))
+        q = distributions.Gaussian(jnp.array([1e300]), jnp.array([1.0]))
+        path = posterior_of(model, q).save(tmp_path / "a")
+        assert float(po.load(path).distribution.mean[0]) == 1e300
+    with pytest.raises(PosteriorFileError, match=r"mean holds numbers beyond .*jax_enable_x64"):
+        po.load(path)
+
+
+# -- what is saved is loaded ----------------------------------------------------------------------
+
+
+def test_long_lists_of_facts_and_many_columns_come_back(tmp_path):
+    model = linear(po.likelihoods.Normal(0.5), columns=5_000)
+    columns = tuple(f"column {number}" for number in range(5_000))
+    spec = InputSpec((Leaf("", (5_000,), "float", columns),))
+    target = Target.build(model, spec, (), 10)
+    q = gaussian_of(np.zeros(5_000), np.ones(5_000))
+    facts = {
+        "distances": np.linspace(0, 1, 10_000).tolist(),
+        "counts": list(range(100)),
+        "matrix": np.ones((90, 90)).tolist(),
+        "ragged": [[1.0], *np.ones((90, 2)).tolist()],
+        "mixed": [1, 2.0] * 50,
+        "endless": [math.inf] * 100,
+        "words": ["a"] * 9_000,
+        "large": [2**70] * 90,
+    }
+    posterior = po.Posterior(target, q, settings={"method": "handmade"}, facts=facts)
+    loaded = po.load(posterior.save(tmp_path / "a"))
+    for name, value in facts.items():
+        assert repr(loaded.facts[name]) == repr(value)
+    assert loaded.target.inputs == spec
+
+
+def test_what_could_not_be_read_again_is_not_saved(tmp_path):
+    posterior = filled(linear(po.likelihoods.Normal(0.5)))
+    posterior.facts["deep"] = deep = []
+    for _ in range(50):
+        deep.append([])
+        deep = deep[0]
+    with pytest.raises(ValueError, match=r"save: facts is larger or deeper .* could not be read"):
+        posterior.save(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_settings_that_are_not_finite_are_saved(tmp_path, value):
+    posterior = filled(linear(po.likelihoods.Normal(0.5)), stop=value)
+    assert repr(po.load(posterior.save(tmp_path / "a")).settings["stop"]) == repr(value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
+def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "device.safetensors").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        with pytest.raises(PosteriorFileError, match="is a (pipe|device)"):
+            po.load(tmp_path / name)

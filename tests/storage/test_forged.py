@@ -96,6 +96,27 @@ FORGED = {
     "code": ("result/code", "fine", "."),
     "format": ("format", 3, "written in format 3; this version reads 1 and 2"),
     "more": ("more", 1, "its description has"),
+    "truth for number": (f"{R}/1/1/args/rate", True, "rate is no number"),
+    "defaults": (f"{R}/1/1/args", {"concentration": 2.0}, "Gamma does not take"),
+    "endless scale": (f"{R}/1/1", {"$numpyro": "Normal",
+                                   "args": {"loc": 0.0, "scale": {"$float": "inf"}}},
+                      "scale of Normal must be finite"),
+    "rows beyond": (f"{T}/rows", 10**30, "no more than"),
+    "deep net": (f"{T}/net/parts/hidden", [1] * 3_000, "list of 3,000 entries, but the file is of"),
+    "rules beyond": (R, [["*", {"$numpyro": "Cauchy", "args": {"loc": 0.0, "scale": 1.0}}]] * 1_000,
+                     "list of 1,000 entries, but the file is of 5 parameters"),
+    "long pattern": (f"{R}/1/0", "*a" * 2_000, "pattern of the prior has 4,000 letters"),
+    "pattern twice": (f"{R}/0/0", "*", "a pattern of the prior is there twice"),
+    "many axes": (f"{T}/inputs/parts/leaves/0/parts/shape", [1] * 100, "100 axes"),
+    "names of others": (f"{T}/inputs/parts/leaves/0/parts/columns", ["a", "b"], "2 columns"),
+    "no draws": ("facts", {"predictive_draws": 0}, "predictions are of 0 draws"),
+    "endless draws": ("facts", {"predictive_draws": 10**12}, "draws"),
+    "endless probe": ("probe", {"answers": {"net": []}, "x": None, "draws": 10**9}, "probe is of"),
+    "no probe": ("probe", [1], "its probe makes no sense"),
+    "result": ("result", 5, "its result makes no sense"),
+    "parts": (f"{T}/net/parts", [1], "has a list as its parts"),
+    "true format": ("format", True, "written in format True"),
+    "old format": ("format", 1, "none of format 1"),
 }  # fmt: skip
 
 
@@ -108,6 +129,19 @@ def test_forged_descriptions_are_refused_in_a_sentence(name, whole, tmp_path):
     with pytest.raises(PosteriorFileError, match=words):
         po.load(file)
     assert time.process_time() - begin < 3
+
+
+def test_what_would_be_read_as_something_else_is_refused(tmp_path):
+    """Here the likelihood would make 1.0 of it, and so another posterior."""
+    model = po.Model(NET, po.priors.Normal(), po.likelihoods.Normal(0.5))
+    posterior = posterior_of(model, gaussian_of(np.linspace(-1, 1, 7), np.full(7, 0.1)))
+    with safetensors.safe_open(posterior.save(tmp_path / "p"), "numpy") as file:
+        description = json.loads(file.metadata()["posterity"].partition("\n")[2])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    changed = put(description, f"{T}/likelihood/parts/scale", True)
+    words = "likelihood.scale is True in the file, and would be read as 1.0"
+    with pytest.raises(PosteriorFileError, match=words):
+        po.load(forged(tmp_path, changed, tensors))
 
 
 ARRAYS = {

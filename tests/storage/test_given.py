@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import numpyro.distributions as dist
 import pytest
 
@@ -109,6 +112,105 @@ def test_a_part_that_the_file_cannot_describe_answers_a_probe(name, tmp_path):
     assert po.load(path, model=model).target.size == size
     with pytest.raises(PosteriorFileError, match=f"the {part} of the model given is not the one"):
         po.load(path, model=foreign)
+
+
+class Same(NORMAL):
+    """As much mean and variance as its parent, in another shape."""
+
+    wide: bool = False
+
+    def __init__(self, wide):
+        super().__init__(0.5)
+        self.wide = wide
+
+    def distribution(self, outputs, unknowns):
+        kind = dist.Laplace if self.wide else dist.Normal
+        return kind(outputs[:, 0], 0.5**0.5 if self.wide else 1.0)
+
+
+class Scaled(po.priors.AbstractPrior):
+    """Weights that are a multiple of latents, under the same density whatever the multiple."""
+
+    factor: float
+
+    def latents(self, shapes):
+        return {
+            f"prior.z.{path}": dist.Normal(0, 1).expand(shape) for path, shape in shapes.items()
+        }
+
+    def weights(self, latents, columns=None, key=None):
+        return {name.removeprefix("prior.z."): self.factor * z for name, z in latents.items()}
+
+
+AT_ZERO = {
+    "activation": (po.Model(net(one), po.priors.Normal(), NORMAL(0.5)),
+                   po.Model(net(other), po.priors.Normal(), NORMAL(0.5)), "net"),
+    "likelihood": (po.Model(net(), po.priors.Normal(), Same(False)),
+                   po.Model(net(), po.priors.Normal(), Same(True)), "likelihood"),
+    "prior": (po.Model(net(), Scaled(1.0), NORMAL(0.5)),
+              po.Model(net(), Scaled(2.0), NORMAL(0.5)), "prior"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AT_ZERO)
+def test_a_probe_looks_away_from_the_mean_and_at_more_than_moments(name, tmp_path):
+    model, foreign, part = AT_ZERO[name]
+    path = posterior_of(model, gaussian_of(np.zeros(7), np.ones(7))).save(tmp_path / "a")
+    assert po.load(path, model=model).target.size == 7
+    with pytest.raises(PosteriorFileError, match=f"the {part} of the model given is not the one"):
+        po.load(path, model=foreign)
+
+
+def program(scale):
+    def model(x, y=None):
+        slope = numpyro.sample("slope", dist.Normal(0, 1))
+        numpyro.sample("y", dist.Normal(slope * x, scale), obs=y)
+
+    return po.Model.from_numpyro(model)
+
+
+def test_a_program_with_another_likelihood_is_refused(tmp_path):
+    x = np.linspace(-1, 1, 5)
+    posterior = po.fit(program(0.5), (x, x), po.MAP(steps=3), progress=False)
+    path = posterior.save(tmp_path / "a")
+    assert po.load(path, model=program(0.5), data=(x, x)).target.size == 1
+    with pytest.raises(PosteriorFileError, match="the program of the model given is not the one"):
+        po.load(path, model=program(0.7), data=(x, x))
+
+
+def test_code_that_changed_under_its_name_is_noticed_without_a_model(tmp_path):
+    def curve(x):
+        return jnp.tanh(x)
+
+    before = po.stored("tests.curve")(curve)
+    path = posterior_of(po.Model(net(before), po.priors.Normal(), NORMAL(0.5)), gaussian()).save(
+        tmp_path / "a"
+    )
+    assert po.load(path).target.net.activation is before
+
+    def curve(x):
+        return 2 * jnp.tanh(x)
+
+    po.stored("tests.curve")(curve)
+    with pytest.raises(PosteriorFileError, match=r"the net that its name .* Import the code that"):
+        po.load(path)
+
+
+OLDER = Path(__file__).parent / "version_2"
+
+
+def test_older_files_load_with_their_probe_at_one_draw_or_with_none():
+    """`own.safetensors` was written before there were several, of an MLP with `one` between."""
+    path = OLDER / "own.safetensors"
+    loaded = po.load(path, model=po.Model(net(one), po.priors.Normal(), Doubled(2.0)))
+    np.testing.assert_array_equal(loaded.distribution.mean, np.linspace(-1, 1, 7, dtype="float32"))
+    for foreign, part in (
+        (po.Model(net(other), po.priors.Normal(), Doubled(2.0)), "net"),
+        (po.Model(net(one), po.priors.Normal(), Doubled(3.0)), "likelihood"),
+    ):
+        with pytest.raises(PosteriorFileError, match=f"the {part} of the model given is not"):
+            po.load(path, model=foreign)
+    assert po.load(OLDER / "described.safetensors").target.net.activation is jnp.tanh
 
 
 # -- opting in ------------------------------------------------------------------------------------

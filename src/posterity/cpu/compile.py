@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import os
+import stat
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ import jax
 import platformdirs
 
 VARIABLE = "POSTERITY_CACHE"
+SEAL = hashlib.sha256().digest_size  # bytes at the end of an entry
 # Code that runs once, and loops that are over in less time than it takes to compile them well: the
 # older emitters compile faster and make slower loops.
 ONCE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
@@ -58,19 +63,139 @@ def cache_folder() -> Path | None:
 def use_compilation_cache() -> None:
     """Have JAX keep compiled loops on disk, unless the user has set up a cache or said no.
 
+    What is kept is native code, which a later process runs: the folder is the user's alone. One
+    that others own or can write to is left alone, with a warning, and nothing is kept.
+
     JAX has one cache per process, so this is a process-wide setting; it is made at the first fit
     or prediction and never at import.
     """
     folder = cache_folder()
     if folder is None or jax.config.values["jax_compilation_cache_dir"] is not None:
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return  # A read-only home is no reason to fail; compilation is then only slower.
+    if not _is_ours(folder):
+        return
     from jax.experimental.compilation_cache import compilation_cache
 
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     # JAX decides once, at its first compilation, whether there is a cache.
     compilation_cache.reset_cache()
+    _seal()
+
+
+@functools.cache
+def _is_ours(folder: Path) -> bool:
+    """Whether only we can write to the folder, which is made where there is none; asked once."""
+    try:
+        _make_private(folder)
+    except OSError:
+        return False  # A read-only home is no reason to fail; compilation is then only slower.
+    if os.name == "nt" or not (why := _open_to_others(folder)):
+        return True
+    warnings.warn(
+        f"Compiled loops are not kept, so that every process compiles them again: {why}. They are "
+        "native code, which whoever can write there could replace. Make the folder your own "
+        f"(chown, chmod go-w), or name another: {VARIABLE}=/a/folder/of/yours; {VARIABLE}=off "
+        "keeps none without this warning.",
+        stacklevel=3,
+    )
+    return False
+
+
+def _make_private(folder: Path) -> None:
+    """Make the folder for its owner alone, as one that is there becomes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.stat()
+    readable = stat.S_IMODE(found.st_mode) & 0o055
+    if os.name != "nt" and found.st_uid == os.getuid() and readable and not _writers(found):
+        folder.chmod(0o700)
+
+
+def _open_to_others(folder: Path) -> str:
+    """Why others could put code into the folder, or another folder into its place; empty if not."""
+    for path in dict.fromkeys([folder, folder.resolve()]):
+        path = Path(os.path.abspath(path))
+        for place in (path, *path.parents):
+            found = place.stat()
+            if found.st_uid not in (os.getuid(), 0) or (
+                place == path and found.st_uid != os.getuid()
+            ):
+                return f"{place} belongs to another user, number {found.st_uid}"
+            sticky = place != path and found.st_mode & stat.S_ISVTX  # others cannot rename ours
+            if (who := _writers(found)) and not sticky:
+                return f"{who} can write to {place}"
+    return ""
+
+
+def _writers(found: os.stat_result) -> str:
+    """Which others can write to a folder: everybody, a group of several, or nobody."""
+    if found.st_mode & stat.S_IWOTH:
+        return "everybody"
+    if found.st_mode & stat.S_IWGRP and not _is_alone(found.st_gid):
+        return f"group {found.st_gid}"
+    return ""
+
+
+def _is_alone(group: int) -> bool:
+    """Whether a group is the one that many systems give to every user alone, by the user's name."""
+    import grp
+    import pwd
+
+    try:
+        known, user = grp.getgrgid(group), pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    mine = user.pw_gid == group and known.gr_name == user.pw_name
+    return mine and set(known.gr_mem) <= {user.pw_name}
+
+
+# -- entries that chance has damaged ---------------------------------------------------------------
+
+
+class Sealed:
+    """JAX's cache with a checksum at the end of every entry: what does not fit is compiled anew.
+
+    JAX reads a damaged entry with a warning, compiles, and then keeps the damaged one.
+
+    Args:
+        cache: of JAX, with `get` and `put` by key, whose entries are files in a folder.
+    """
+
+    def __init__(self, cache: Any) -> None:
+        self.cache = cache
+        self._path = cache._path  # which JAX logs
+
+    def get(self, key: str) -> bytes | None:
+        """The entry, or None where there is none; a damaged one is removed."""
+        content = self.cache.get(key)
+        if content is None:
+            return None
+        value, seal = content[:-SEAL], content[-SEAL:]
+        if hashlib.sha256(value).digest() == seal:
+            return value
+        with contextlib.suppress(OSError):
+            for kind in ("cache", "atime"):
+                (Path(self._path) / f"{key}-{kind}").unlink(missing_ok=True)
+        return None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep an entry."""
+        self.cache.put(key, value + hashlib.sha256(value).digest())
+
+
+def _seal() -> None:
+    """Put `Sealed` around JAX's cache; where a release of JAX has another, it stays as it is."""
+    try:
+        from jax._src import compilation_cache as inside
+
+        inside._initialize_cache()
+        if inside._cache is not None:  # as where JAX is told to keep nothing at all
+            inside._cache = Sealed(inside._cache)  # type: ignore[assignment]
+    except (ImportError, AttributeError, TypeError) as error:
+        warnings.warn(
+            "This release of JAX keeps compiled loops in another way than posterity knows "
+            f"({error}); a damaged one is compiled again in every process.",
+            stacklevel=3,
+        )

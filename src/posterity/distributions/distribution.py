@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.copying import Frozen
 from posterity.dtypes import float_dtype
 
 Correlations = Literal["full", "low-rank", "none"]
@@ -15,7 +16,7 @@ PUSHED = 10_000  # draws that stand for a density
 ASIDE = 2**31 - 1  # folded into a draw's key, far from the small numbers that others fold in
 
 
-class AbstractDistribution(eqx.Module):
+class AbstractDistribution(Frozen):
     """A distribution over flat θ that can be drawn from by number.
 
     Draw i of key k is always the same θ, however many draws are asked for and in whatever blocks,
@@ -58,6 +59,11 @@ class AbstractDistribution(eqx.Module):
     def example(self) -> jax.Array:
         """One θ (D,), as far as possible not by random numbers, which a new JAX may make anew."""
         return self.draw(jax.random.key(0), jnp.zeros((), jnp.int32))
+
+    def examples(self, count: int) -> np.ndarray:
+        """A few θ (count, D) from all over it, and as `example` not by random numbers."""
+        draws = [self.draw(jax.random.key(0), jnp.asarray(k, jnp.int32)) for k in range(count)]
+        return np.stack([np.asarray(theta) for theta in draws])
 
     def spread(self, numbers: int) -> np.ndarray:
         """Draws (chain, draw, D) that stand for all: of stored ones evenly spaced ones.
@@ -125,6 +131,12 @@ class AbstractDensity(AbstractDistribution):
     def example(self) -> jax.Array:
         """What no noise becomes."""
         return self.push(jnp.zeros(self.noise_size, float_dtype()))
+
+    def examples(self, count: int) -> np.ndarray:
+        """What noise of unit variance becomes that any machine makes alike."""
+        turns = np.outer(np.arange(1, count + 1), np.arange(1, self.noise_size + 1))
+        noise = np.sqrt(3.0) * (2 * np.modf(turns * 0.6180339887498949)[0] - 1)
+        return np.stack([np.asarray(self.push(jnp.asarray(e, float_dtype()))) for e in noise])
 
     def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
         """Noise of the key folded with `index`, pushed."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,10 @@ class Draws(AbstractDistribution):
             raise ValueError(f"theta has shape {shape}, which holds no draw.")
         for block in self.blocks():
             refuse_numbers("theta", block, 2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles: with the draws themselves where they are in a file."""
+        return {**vars(self), "theta": np.array(self.theta) if self.in_file else self.theta}
 
     @property
     def in_file(self) -> bool:
@@ -80,6 +85,10 @@ class Draws(AbstractDistribution):
     def example(self) -> jax.Array:
         """The first draw of the first chain."""
         return jnp.asarray(self.rows(np.zeros(1, np.int64))[0])
+
+    def examples(self, count: int) -> np.ndarray:
+        """Stored draws at even distances, from the first on."""
+        return self.rows(np.arange(count) * self.stored // count)
 
     def spread(self, numbers: int) -> np.ndarray:
         """Every k-th draw of each chain (chain, draw, D)."""

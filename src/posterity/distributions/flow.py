@@ -82,7 +82,7 @@ class Flow(AbstractShifted):
         if sd.shape != mean.shape:
             raise ValueError(f"sd has {sd.size} numbers, but mean has {mean.size}.")
         # Before a flow of that size is built: it has more weights than layers times units.
-        if min(layers, width) < 1 or layers * width > weights.size:
+        if min(layers, width) < 1 or layers * width * mean.size > weights.size:
             raise ValueError(f"{weights.size} weights are not those of {layers} layers of {width}.")
         shape = FlowShape(mean.size, layers, width)
         if shape.start().shape != weights.shape:

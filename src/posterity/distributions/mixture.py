@@ -10,6 +10,7 @@ import numpy as np
 
 from posterity.distributions.distribution import AbstractDensity, Correlations
 from posterity.distributions.normal import FullRank, Gaussian, LowRank
+from posterity.dtypes import float_dtype
 from posterity.storable import refuse_numbers, stored
 
 Component = Gaussian | FullRank | LowRank
@@ -55,7 +56,7 @@ class Mixture(AbstractDensity):
             raise ValueError("the components of a mixture are not of one kind.")
         if len(components) != len(weights):
             raise ValueError(f"{len(weights)} weights are for {len(components)} components.")
-        stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *components)
+        stacked = jax.tree.map(lambda *leaves: _stack(leaves), *components)
         return cls(weights, stacked)
 
     @classmethod
@@ -112,3 +113,21 @@ class Mixture(AbstractDensity):
     def centre(self) -> jax.Array:
         """The mean of the heaviest component: between modes nothing is likely."""
         return self.at(jnp.argmax(self.weights)).mean
+
+
+def _stack(leaves: tuple[Any, ...]) -> jax.Array:
+    """One array of the components' arrays, in the library's precision.
+
+    Raises:
+        ValueError: they have different shapes, or numbers out of its range.
+    """
+    if len({np.shape(leaf) for leaf in leaves}) > 1:
+        raise ValueError("the components of a mixture have different sizes.")
+    with np.errstate(over="ignore"):
+        stacked = np.stack(leaves).astype(float_dtype())
+    if not np.isfinite(stacked).all():
+        raise ValueError(
+            "a component of the mixture has numbers beyond single precision. Run this before "
+            'anything else of JAX: jax.config.update("jax_enable_x64", True)'
+        )
+    return jnp.asarray(stacked)

@@ -103,6 +103,8 @@ class Remembered(AbstractPrior):
 
     def _check_arrays(self) -> None:
         for leaf in jax.tree.leaves(self.x):
+            if not jnp.ndim(leaf):
+                raise ValueError("an input that is remembered has no rows.")
             refuse_numbers("x", leaf, leaf.ndim, floats=False)
         refuse_numbers("y", self.y, self.y.ndim, floats=False)
         refuse_numbers("shares", self.shares, 2, least=0)

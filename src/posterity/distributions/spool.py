@@ -17,11 +17,12 @@ class Spool:
     """An array (chain, draw, ...) in a new .npy file.
 
     It is written at its place, chain by chain, by plain file operations: they say so where the
-    disk is full. `array` is the file, mapped: NumPy reads what it touches.
+    disk is full. `array` is the file, mapped: NumPy reads what it touches. How many draws of each
+    chain have been written is in a file beside it, so that after a kill `written` finds them.
 
     Args:
-        folder: where there is to be a new ``draws.npy``; None for a temporary file, which goes with
-            the last view of `array`.
+        folder: where there is to be a new ``draws.npy``, with ``draws.valid.npy`` beside it; None
+            for a temporary file, which goes with the last view of `array`.
         shape, dtype: of the array.
 
     Raises:
@@ -40,6 +41,7 @@ class Spool:
         self.array = np.memmap(self.path, made.dtype, "r", made.offset, made.shape)
         self.written = False
         self._file: BinaryIO = self.path.open("r+b", buffering=0)
+        self._valid = None if folder is None else _Valid(_beside(self.path), shape[0])
         self._lock = threading.Lock()
         if folder is None:
             _temporarily(self.array, self.path)
@@ -60,6 +62,8 @@ class Spool:
                 left = data.data.cast("B")
                 while len(left):
                     left = left[self._file.write(left) :]
+                if self._valid:  # only now: a kill before it costs these rows, and no more
+                    self._valid.extend(chain, at, at + len(data))
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -72,6 +76,79 @@ class Spool:
         if useless or not self.written:
             self._end()
             self.path.unlink(missing_ok=True)
+            if self._valid:
+                self._valid.discard()
+
+
+class _Valid:
+    """How many draws of each chain are written, from the first on: an array (chain,) in a file.
+
+    Args:
+        path: of the file, an .npy file of its own. chains: how many.
+    """
+
+    def __init__(self, path: Path, chains: int) -> None:
+        self.path = path
+        self.counts = np.zeros(chains, np.int64)
+        made = np.lib.format.open_memmap(path, "w+", np.int64, (chains,))
+        self._offset = made.offset
+        self._file: BinaryIO = path.open("r+b", buffering=0)
+        self._apart: list[dict[int, int]] = [{} for _ in range(chains)]  # start → stop
+        self._end = weakref.finalize(self, self._file.close)
+
+    def extend(self, chain: int, start: int, stop: int) -> None:
+        """Draws `start` … `stop` − 1 of a chain are in the file."""
+        apart, count = self._apart[chain], int(self.counts[chain])
+        apart[start] = max(stop, apart.get(start, 0))
+        while joined := [at for at in apart if at <= count]:
+            count = max(count, *(apart.pop(at) for at in joined))
+        self.counts[chain] = count
+        self._file.seek(self._offset)
+        self._file.write(self.counts.data)
+
+    def discard(self) -> None:
+        """Close and remove the file."""
+        self._end()
+        self.path.unlink(missing_ok=True)
+
+
+def written(path: str | os.PathLike[str]) -> np.ndarray:
+    """The draws that a run has written to its folder, also one that was killed: mapped.
+
+    Args:
+        path: the folder that was given as ``spool=``, or one of its files ``draws.npy``,
+            ``draws-2.npy``, …
+
+    Returns:
+        θ (chain, draw, D): as many draws of every chain as the shortest has. Room that was never
+        written to is left out.
+
+    Raises:
+        FileNotFoundError: there are no draws, or nothing says how many there are.
+        ValueError: a chain has no draws yet, or the two files do not belong together.
+
+    >>> import tempfile, numpy as np
+    >>> spool = Spool(Path(tempfile.mkdtemp()), (2, 1_000, 3), np.float32)
+    >>> for chain, count in enumerate((20, 30)):
+    ...     spool.write(chain, 0, np.ones((count, 3), np.float32))
+    >>> written(spool.path).shape
+    (2, 20, 3)
+    """
+    path = Path(path)
+    path = path / "draws.npy" if path.is_dir() else path
+    for needed in (path, _beside(path)):
+        if not needed.is_file():
+            raise FileNotFoundError(f"spool: there is no {needed}.")
+    draws, counts = np.load(path, mmap_mode="r"), np.load(_beside(path))
+    fits = draws.ndim == 3 and counts.dtype == np.int64 and counts.shape == draws.shape[:1]
+    if not fits or not counts.size or counts.min() < 0 or counts.max() > draws.shape[1]:
+        raise ValueError(f"spool: {_beside(path)} does not say how many draws {path} has.")
+    if not counts.min():
+        raise ValueError(
+            f"spool: of {np.sum(counts == 0)} of {len(counts)} chains no draw was written to "
+            f"{path}: the run ended before its first draws."
+        )
+    return draws[:, : counts.min()]
 
 
 def is_mapped(array: Any) -> bool:
@@ -121,6 +198,11 @@ def _temporary() -> Path:
     handle, name = tempfile.mkstemp(".npy", "posterity-draws-", usual_folder())
     os.close(handle)
     return Path(name)
+
+
+def _beside(path: Path) -> Path:
+    """``draws.valid.npy`` beside ``draws.npy``."""
+    return path.with_name(f"{path.stem}.valid.npy")
 
 
 def _unused(folder: Path) -> Path:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from posterity.copying import Frozen
 from posterity.dtypes import float_dtype
 from posterity.learnable import Slot, fill, is_learned, slot, slots
 from posterity.likelihoods import defaults
@@ -27,7 +28,7 @@ Kind = Literal["classification", "ordinal", "count", "regression"]
 PROBES = 0.0, -10.0, 10.0  # outputs at which a likelihood is asked for its support
 
 
-class AbstractLikelihood(eqx.Module):
+class AbstractLikelihood(Frozen):
     """p(y | outputs of the net, unknowns): what a user subclasses.
 
     A subclass gives `kind`, `outputs_per_target` and `distribution`. All else has a default, by

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from posterity.copying import Frozen
 from posterity.inputs import InputSpec
 from posterity.likelihoods.likelihood import AbstractLikelihood, as_likelihood
 from posterity.model.indexing import ROWS, trace
@@ -19,7 +19,7 @@ from posterity.nets.net import AbstractNet
 from posterity.priors.prior import AbstractPrior, as_prior
 
 
-class Model(eqx.Module):
+class Model(Frozen):
     """A Bayesian neural network: net × prior × likelihood.
 
         p(w, s, y | x) = p(w) p(s) ∏ᵢ p(yᵢ | net(w, xᵢ), s)

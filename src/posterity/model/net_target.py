@@ -131,7 +131,16 @@ class Target(AbstractTarget):
         check_counts(rows, kl_weight, temperature)
         model = Model(net, prior, likelihood)
         weights = kl_weight, temperature
-        return cls.build(model, inputs, y_shape, rows, *weights, y_columns=y_columns)
+        made = cls.build(model, inputs, y_shape, rows, *weights, y_columns=y_columns)
+        if made.inputs != inputs:
+            raise ValueError(f"its inputs are {inputs}, but its net takes {made.inputs}.")
+        return made
+
+    def __reduce__(self) -> Any:
+        """For pickles: built again, as the parameter tree of a user's net has no way into them."""
+        weights = {"kl_weight": self.kl_weight, "temperature": self.temperature}
+        parts = {**self.stored_as(), **{name: np.asarray(w) for name, w in weights.items()}}
+        return _built, (type(self), parts, self.cpu_kernels)
 
     @classmethod
     def build(
@@ -481,6 +490,11 @@ class Target(AbstractTarget):
             drawn = piece(block.at(theta), key)
             theta = theta.at[block.start : block.stop].set(drawn)
         return theta
+
+
+def _built(kind: type[Target], parts: dict[str, Any], cpu_kernels: bool) -> Target:
+    """What a pickle builds a target with."""
+    return dataclasses.replace(kind.from_stored(**parts), cpu_kernels=cpu_kernels)
 
 
 def _at_start(prior: AbstractPrior, slots: tuple[Slot, ...]) -> AbstractPrior:

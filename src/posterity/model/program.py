@@ -7,8 +7,10 @@ from typing import Any
 
 import equinox as eqx
 
+from posterity.copying import Frozen
 
-class ProgramModel(eqx.Module):
+
+class ProgramModel(Frozen):
     """A model that is a NumPyro program; see `posterity.Model.from_numpyro`.
 
     Args:

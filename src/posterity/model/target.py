@@ -15,12 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.copying import Frozen
 from posterity.dtypes import float_dtype
 from posterity.layout import Parameter
 from posterity.learnable import Slot
 
+MOST_ROWS = 2**53  # whole numbers that double precision holds
 
-class AbstractTarget(eqx.Module):
+
+class AbstractTarget(Frozen):
     """Log densities of flat unconstrained θ: what inference asks of any model.
 
         log joint = log p(θ) + (N / B) Σ_{i in batch} log p(yᵢ | xᵢ, θ)
@@ -214,8 +217,8 @@ def check_counts(rows: int, kl_weight: float, temperature: float) -> None:
     Raises:
         ValueError: no rows, or a weight or temperature that is negative or not finite.
     """
-    if rows < 1:
-        raise ValueError(f"rows must be at least 1, not {rows}.")
+    if not 1 <= rows <= MOST_ROWS:
+        raise ValueError(f"rows must be at least 1, and no more than 2⁵³, not {rows:.6g}.")
     if not 0 < kl_weight < np.inf:
         raise ValueError(f"kl_weight must be positive and finite, not {kl_weight}.")
     if not 0 <= temperature < np.inf:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
+
+from posterity.copying import Frozen, nameable
 
 Params = Any
 
 
-class AbstractNet(eqx.Module):
+class AbstractNet(Frozen):
     """A network as `init(key) -> params` and `apply(params, x) -> outputs`.
 
     Attributes:
@@ -20,6 +21,10 @@ class AbstractNet(eqx.Module):
     """
 
     holds_weights: ClassVar[bool] = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles: with names in the place of functions that have one."""
+        return {name: nameable(value) for name, value in vars(self).items()}
 
     @property
     def features_first(self) -> bool:

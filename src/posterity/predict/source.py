@@ -76,6 +76,21 @@ class Source(NamedTuple):
     start: jax.Array
     stop: jax.Array
 
+    def __reduce__(self) -> Any:
+        """For pickles, which take no key."""
+        key = np.asarray(jax.random.key_data(self.key)), str(jax.random.key_impl(self.key))
+        parts = {name: part for name, part in self._asdict().items() if name != "key"}
+        return _restored, (type(self), *key, parts)
+
+    def __deepcopy__(self, memo: Any) -> Source:
+        del memo
+        return self
+
+
+def _restored(kind: type[Source], key: np.ndarray, impl: str, parts: dict[str, Any]) -> Source:
+    """What a pickle builds a source with."""
+    return kind(**parts, key=jax.random.wrap_key_data(jnp.asarray(key), impl=impl))
+
 
 def source_of(target: Target, distribution: AbstractDistribution, seed: int, draws: int) -> Source:
     """The source of `draws` draws."""

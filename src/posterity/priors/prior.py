@@ -18,10 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
+from posterity.copying import Frozen
 from posterity.dtypes import float_dtype
 from posterity.layout import PRIOR, UNKNOWN, DensityBlock, fit_shape
 from posterity.learnable import Slot, fill, is_learned, slots
 from posterity.storable import stored
+
+MOST_LETTERS = 1_000  # of a pattern in a file: long ones take long to prepare
 
 Shapes = Mapping[str, tuple[int, ...]]
 Latents = Mapping[str, jax.Array]
@@ -30,7 +33,7 @@ Latents = Mapping[str, jax.Array]
 Latent: TypeAlias = Any
 
 
-class AbstractPrior(eqx.Module):
+class AbstractPrior(Frozen):
     """A prior over the weights of a net, with unknowns of its own where it has any.
 
         z ~ p(z),   w = weights(z)
@@ -208,8 +211,12 @@ class Prior(AbstractPrior):
     rules: tuple[tuple[str, dist.Distribution | AbstractPrior], ...]
 
     def check_stored(self) -> None:
-        """No rule of a discrete distribution."""
+        """No rule of a discrete distribution, no pattern longer than a path can be."""
+        if len(dict(self.rules)) < len(self.rules):
+            raise ValueError("a pattern of the prior is there twice.")
         for pattern, rule in self.rules:
+            if len(pattern) > MOST_LETTERS:
+                raise ValueError(f"a pattern of the prior has {len(pattern):,} letters.")
             if _is_plain(rule) and rule.support.is_discrete:  # type: ignore[union-attr]
                 raise ValueError(f"the prior of {pattern!r} is discrete.")
 

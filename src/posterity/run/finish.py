@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from posterity import storable
 from posterity.data.batches import Batches
 from posterity.diagnostics import verdict
 from posterity.diagnostics.history import History
@@ -31,6 +32,7 @@ UNDIAGNOSED = (
     "The diagnosis of the chains was interrupted: whether they have converged is not known. "
     "posterior.diagnose(x) finds it."
 )
+UNKNOWN = "given by the user"  # in the place of a setting that is no plain data
 REFERENCE = 64  # training rows at which it is decided how many draws predictions need
 
 
@@ -57,11 +59,7 @@ def wrap(
     found = method.finish(target, finished.state, draws, finished.memory)
     target = _placed(found.target)
     advice = method.advice(target, info, finished.memory) if info else []
-    settings = {
-        "method": type(method).__name__,
-        **{name: _plain(value) for name, value in vars(method).items()},
-        "seed": int(seed),
-    }
+    settings = asked(method, seed)
     facts = {"steps_made": finished.steps, "seconds": seconds, **found.facts}
     distribution = _placed(found.distribution)
     # An optimiser of one chain has a history of steps alone.
@@ -225,11 +223,24 @@ def _result(method: AbstractMethod, finished: Finished, advice: list[str], where
     return Result(code, message, (*warnings, *advice))
 
 
+def asked(method: AbstractMethod, seed: int) -> dict[str, Any]:
+    """The method, its settings and the seed as plain data; `update.made_by` reads it."""
+    settings = {name: _plain(value) for name, value in vars(method).items()}
+    return {"method": type(method).__name__, **settings, "seed": int(seed)}
+
+
 def _plain(value: Any) -> Any:
     """A setting as plain data for files and reports."""
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        value = np.asarray(value).tolist()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    return "given by the user"
+    if type(value) in (list, tuple):
+        return [_plain(part) for part in value]
+    if name := storable.name_of(type(value)):  # a family, a schedule
+        parts = {part: _plain(given) for part, given in storable.parts_of(value).items()}
+        return {"stored": name, "parts": parts}
+    return UNKNOWN
 
 
 def _as_fact(value: Any) -> Any:

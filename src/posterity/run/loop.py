@@ -207,7 +207,7 @@ def fixed_for(method: AbstractMethod, target: Target, batches: Batches) -> Fixed
 
 def _power(count: int) -> int:
     """The least power of two that is no less."""
-    return 1 << (max(count, 1) - 1).bit_length()
+    return 1 << (max(int(count), 1) - 1).bit_length()
 
 
 def _with_settings(method: AbstractMethod, given: Mapping[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from posterity import storable
 from posterity.data.batches import as_pair
 from posterity.diagnostics.result import Code
 from posterity.distributions.distribution import AbstractDensity, Correlations
@@ -16,6 +17,7 @@ from posterity.methods.map import MAP
 from posterity.methods.method import AbstractMethod
 from posterity.model.model import Model
 from posterity.posterior import Posterior
+from posterity.run.finish import UNKNOWN
 from posterity.run.fit import as_start, fit
 
 UNCOMPARED = (
@@ -116,13 +118,33 @@ def made_by(posterior: Posterior) -> AbstractMethod:
     kind = method_named(name)
     fields = [field.name for field in dataclasses.fields(kind)]
     given = {field: posterior.settings[field] for field in fields if field in posterior.settings}
-    lost = [field for field, value in given.items() if value == "given by the user"]
+    lost = [field for field, value in given.items() if not _is_known(value)]
     if lost:
         raise ValueError(
             f"method: the posterior comes from a file, which does not hold the {name}'s own "
             f"{', '.join(lost)}; give the method, method=po.{name}(...)."
         )
-    return kind(**given)
+    return kind(**{field: _setting(value) for field, value in given.items()})
+
+
+def _is_known(value: Any) -> bool:
+    """Whether a setting says what was given, and names no class that is not there."""
+    if isinstance(value, dict):
+        parts = value.get("parts")
+        known = storable.named(str(value.get("stored")))
+        inside = parts.values() if isinstance(parts, dict) else [UNKNOWN]
+        return isinstance(known, type) and all(map(_is_known, inside))
+    if isinstance(value, list):
+        return all(map(_is_known, value))
+    return not isinstance(value, str) or value != UNKNOWN
+
+
+def _setting(value: Any) -> Any:
+    """What a plain setting says: the inverse of `finish.wrap`'s."""
+    if not isinstance(value, dict):
+        return value
+    parts = {name: _setting(part) for name, part in value["parts"].items()}
+    return storable.rebuilt(storable.named(value["stored"]), parts)
 
 
 # -- do the normals that stand for draws predict as the draws do? ----------------------------------

@@ -28,10 +28,12 @@ from posterity.storage.tensors import DTYPES
 Json = Any
 
 # What a forged description may cost before it is refused. The largest of our own (a ResNet of 56
-# layers with a joint prior) has 500 entries in a list, 3,000 values, and is 9 deep.
+# layers with a joint prior) has 500 entries in a list, 3,000 values, and is 9 deep. Texts and
+# numbers in a list, such as the names of columns, are not counted.
 MOST_ENTRIES = 4_096
 MOST_VALUES = 100_000
 MOST_LEVELS = 32
+MANY = 64  # numbers of a list that is kept as an array
 MOST_LETTERS = 10_000
 # Numbers that a distribution's arguments may broadcast to, where the file holds fewer.
 MOST_NUMBERS = 2**22
@@ -125,6 +127,9 @@ class Encoder:
             return self._distribution(value, path)
         if isinstance(value, transforms.Transform):
             return self._transform(value, path)
+        if type(value) is list and (numbers := _as_numbers(value)) is not None:
+            self.tensors[_name(path)] = numbers
+            return {"$numbers": _name(path)}
         if type(value) in (tuple, list):
             parts = [self.encode(part, f"{path}.{number}") for number, part in enumerate(value)]
             return parts if type(value) is tuple else {"$list": parts}
@@ -173,7 +178,7 @@ class Encoder:
             return {"$numpyro": name, "base": base, "args": self._args(args, path)}
         if _distributions(name) is not type(given) or not given.arg_constraints:
             raise CannotEncodeError(f"{path} is a {name}")
-        names = PARAMETERS.get(name, tuple(given.arg_constraints))
+        names = _arguments(type(given))
         args = {arg: getattr(given, arg) for arg in names}
         try:  # its parameters may not be what its constructor takes
             _built(name, args, math.inf)
@@ -190,7 +195,7 @@ class Encoder:
 
     def _args(self, args: Mapping[str, Any], path: str) -> Json:
         for arg, value in args.items():
-            if not (is_learned(value) or isinstance(value, (bool, int, float, *ARRAYS))):
+            if not _is_number(value):
                 raise CannotEncodeError(f"{path}.{arg} is a {type(value).__name__}")
         return {arg: self._encode(value, f"{path}.{arg}") for arg, value in args.items()}
 
@@ -216,6 +221,12 @@ class Encoder:
 ARRAYS = (np.ndarray, np.generic, jax.Array)
 
 
+def _is_number(value: Any) -> bool:
+    """Whether it is what a distribution may have as an argument: numbers, or one to be learned."""
+    of_numbers = isinstance(value, (int, float, *ARRAYS)) and not isinstance(value, bool)
+    return is_learned(value) or of_numbers
+
+
 def left_to_give(value: Any, reason: CannotEncodeError) -> Given:
     """In the place of a part that cannot be described: the model gives it when a file is read."""
     del value
@@ -225,6 +236,21 @@ def left_to_give(value: Any, reason: CannotEncodeError) -> Given:
 def _name(path: str) -> str:
     """The name of an array: those of the distribution are `theta`, `mean`, … to other libraries."""
     return path.removeprefix("distribution.")
+
+
+def _as_numbers(value: list[Any]) -> np.ndarray | None:
+    """A long list of floats, or of integers, or of such lists, as an array; None of any other."""
+    flat, depth = value, 1
+    while flat and all(type(part) is list for part in flat):
+        flat, depth = [one for part in flat for one in part], depth + 1
+    kinds = set(map(type, flat))
+    if len(flat) <= MANY or len(kinds) != 1 or not kinds <= {int, float}:
+        return None
+    try:
+        found = np.array(value, np.float64 if kinds == {float} else np.int64)
+    except (ValueError, OverflowError):  # of unlike lengths, or too large
+        return None
+    return found if found.ndim == depth else None
 
 
 def _given(value: Given) -> Json:
@@ -249,6 +275,7 @@ class Decoder:
         self.tensors = tensors
         self.given = given or {}
         self.used: set[str] = set()
+        self.narrowed = False  # whether numbers lost digits
         self._learned: dict[int, Learned] = {}
         numbers = sum(int(np.prod(tensor.shape)) for tensor in tensors.values())
         self._room = max(MOST_NUMBERS, 2 * numbers)
@@ -277,6 +304,7 @@ class Decoder:
             "$list": self._list,
             "$dict": self._dict,
             "$array": self._array,
+            "$numbers": self._long_list,
             "$learned": self._number_to_learn,
             "$stored": self._stored,
             "$numpyro": self._distribution,
@@ -304,20 +332,39 @@ class Decoder:
 
     def _array(self, data: Json, path: str) -> Any:
         name = data["$array"]
-        if not set(data) <= {"$array", "numpy"} or name not in self.tensors:
+        if (
+            not set(data) <= {"$array", "numpy"}
+            or name not in self.tensors
+            or (data.get("numpy", True) is not True)
+        ):
             raise ValueError(f"{path}: the file has no array {str(name)[:80]!r}.")
         self.used.add(name)
         tensor = self.tensors[name]
         if data.get("numpy"):
             return tensor if np.ndim(tensor) else np.asarray(tensor)[()]
+        self.narrowed |= tensor.dtype == np.float64 and float_dtype() == np.float32
         if is_mapped(tensor):
             return tensor
         if tensor.dtype in (np.float32, np.float64):
-            return jnp.asarray(tensor, float_dtype())
+            with np.errstate(over="ignore"):
+                found = tensor.astype(float_dtype())
+            if np.isinf(found).any() and not np.isinf(tensor).any():
+                raise ValueError(
+                    f"{path} holds numbers beyond single precision. Run this before anything else "
+                    'of JAX: jax.config.update("jax_enable_x64", True)'
+                )
+            return jnp.asarray(found)
         dtype = jax.dtypes.canonicalize_dtype(tensor.dtype)
         if not np.array_equal(tensor.astype(dtype), tensor):
             raise ValueError(f"{path} holds numbers out of the range of {dtype}.")
         return jnp.asarray(tensor.astype(dtype))
+
+    def _long_list(self, data: Json, path: str) -> list[Any]:
+        _needs(data, path, "$numbers")
+        found = self._array({"$array": data["$numbers"], "numpy": True}, path)
+        if np.ndim(found) < 1 or found.dtype not in (np.float64, np.int64):
+            raise ValueError(f"{path} is no list of numbers.")
+        return found.tolist()
 
     def _number_to_learn(self, data: Json, path: str) -> Any:
         _needs(data, path, "$learned", "token")
@@ -383,6 +430,9 @@ class Decoder:
 
     def _checked(self, name: Any, args: Json, path: str) -> Any:
         numbers = self._numbers(args, path)
+        known = _distributions(name)
+        if known is not None and set(args) != set(_arguments(known)):  # its defaults are not ours
+            raise ValueError(f"{path}: {name} does not take {sorted(args)}.")
         try:
             return _built(name, numbers, self._room)
         except TypeError as error:
@@ -393,7 +443,7 @@ class Decoder:
     def _numbers(self, args: Json, path: str) -> dict[str, Any]:
         found = {arg: self._decode(value, f"{path}.{arg}") for arg, value in args.items()}
         for arg, value in found.items():
-            if not (is_learned(value) or isinstance(value, (bool, int, float, *ARRAYS))):
+            if not _is_number(value):
                 raise ValueError(f"{path}.{arg} is no number.")
         return found
 
@@ -422,6 +472,42 @@ class Decoder:
         raise ValueError(f"{path} is not in the file ({data.get('why')}).")
 
 
+NAMES = ("$float", "$array", "$numbers", "$numpyro", "$transform", "$constraint", "$function",
+         "$given", "$stored")  # fmt: skip
+INSIDE: dict[str, type] = {"$list": list, "$dict": dict, "parts": dict, "args": dict}
+
+
+def check_form(data: Json, path: str) -> None:
+    """Refuse a description whose kinds are not followed by what they need.
+
+    Raises:
+        ValueError: it says where.
+    """
+    waiting: list[tuple[Any, str]] = [(data, path)]
+    while waiting:
+        value, at = waiting.pop()
+        if isinstance(value, list):
+            waiting += [(part, f"{at}.{n}") for n, part in enumerate(value) if _has_parts(part)]
+        if not isinstance(value, dict):
+            continue
+        kinds = [name for name in value if name.startswith("$")]
+        known = {**dict.fromkeys(NAMES, str), **INSIDE} if kinds else {}
+        for name, part in value.items():
+            if name in known and not isinstance(part, known[name]):
+                raise ValueError(f"{at} has a {type(part).__name__} as its {name}.")
+            if _has_parts(part) and name != "$dict":
+                waiting.append((part, at if name in known else f"{at}.{name}"))
+        if "$stored" in kinds and "parts" not in value:
+            raise ValueError(f"{at} has no parts.")
+        if "$dict" in kinds:  # whose own names may begin with $
+            inside = value["$dict"].items()
+            waiting += [(part, f"{at}.{name}") for name, part in inside if _has_parts(part)]
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, (list, dict))
+
+
 def check_size(data: Json, path: str) -> None:
     """Refuse a description that is larger or deeper than any of ours.
 
@@ -437,17 +523,29 @@ def check_size(data: Json, path: str) -> None:
             raise ValueError(f"{path} has a text of {len(value):,} letters.")
         if not isinstance(value, (list, dict)):
             continue
-        if len(value) > MOST_ENTRIES:
-            raise ValueError(f"{path} has {len(value):,} entries, more than {MOST_ENTRIES:,}.")
+        parts = list(value.values() if isinstance(value, dict) else value)
+        if isinstance(value, list):
+            longest = max((len(part) for part in parts if isinstance(part, str)), default=0)
+            if longest > MOST_LETTERS:
+                raise ValueError(f"{path} has a text of {longest:,} letters.")
+            parts = [part for part in parts if isinstance(part, (list, dict))]
+        if len(parts) > MOST_ENTRIES:
+            raise ValueError(f"{path} has {len(parts):,} entries, more than {MOST_ENTRIES:,}.")
         if level > MOST_LEVELS or count > MOST_VALUES:
             raise ValueError(f"{path} is larger or deeper than what this library writes.")
-        parts = value.values() if isinstance(value, dict) else value
         waiting.extend((part, level + 1) for part in parts)
 
 
 def _needs(data: Json, path: str, *names: str) -> None:
     if set(data) != set(names):
         raise ValueError(f"{path} has {sorted(data)[:5]} in the place of {sorted(names)}.")
+
+
+def _arguments(kind: Any) -> tuple[str, ...]:
+    """The names of the arguments by which a distribution is described."""
+    ranges = kind.arg_constraints
+    names = tuple(ranges) if isinstance(ranges, dict) else ()
+    return PARAMETERS.get(kind.__name__, names)
 
 
 def _distributions(name: Any) -> Any:
@@ -471,7 +569,11 @@ def _built(name: Any, args: Mapping[str, Any], room: float) -> Any:
     if _broadcast([np.shape(value) for value in args.values() if not is_learned(value)]) > room:
         raise ValueError(f"{name} would be far larger than the file.")
     for arg, value in args.items():
-        if is_learned(value) or constraints.is_dependent(ranges[arg]):
+        if is_learned(value):
+            continue
+        if not np.isfinite(np.asarray(value, np.float64)).all():  # which NumPyro takes for positive
+            raise ValueError(f"{arg} of {name} must be finite, not {_short(value)}.")
+        if constraints.is_dependent(ranges[arg]):
             continue
         if not np.all(ranges[arg](np.asarray(value))):
             raise ValueError(f"{arg} of {name} must be {ranges[arg]}, not {_short(value)}.")
@@ -505,6 +607,32 @@ def givens(data: Json, path: str) -> Iterator[tuple[str, Given]]:
         inside = data["parts"] if "$stored" in data else data
         for name, part in inside.items():
             yield from givens(part, path if name.startswith("$") else f"{path}.{name}")
+
+
+def names_in(data: Json) -> Iterator[str]:
+    """The names of classes and functions in a description, NumPyro's apart."""
+    if isinstance(data, dict):
+        yield from (str(data[kind]) for kind in ("$stored", "$function") if kind in data)
+    if isinstance(data, (dict, list)):
+        for part in data.values() if isinstance(data, dict) else data:
+            yield from names_in(part)
+
+
+def lists_in(data: Json, within: str = "") -> Iterator[tuple[str, int]]:
+    """The lengths of lists in a description, each with the name of the class that it belongs to."""
+    if isinstance(data, list):
+        yield within, len(data)
+    if isinstance(data, dict):
+        within = str(data.get("$stored", within))
+    if isinstance(data, (dict, list)):
+        for part in data.values() if isinstance(data, dict) else data:
+            yield from lists_in(part, within)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name stands for this library's own code, or JAX's."""
+    known = storable.named(name)
+    return name in FUNCTIONS or getattr(known, "__module__", "").startswith("posterity.")
 
 
 def difference(

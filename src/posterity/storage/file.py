@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,9 +29,13 @@ from posterity.storage.encode import (
     Decoder,
     Encoder,
     Json,
+    check_form,
     check_size,
+    difference,
     givens,
+    is_own,
     left_to_give,
+    lists_in,
 )
 from posterity.storage.given import parts_in, probe, refuse_foreign, supplied
 from posterity.storage.tensors import digest, mapped
@@ -40,7 +46,13 @@ FORMAT = 2
 SUFFIX = ".safetensors"
 HISTORY = "history."
 THETA = "theta"  # the array of stored draws
-MOST_TEXT = 2**26  # bytes of a description; of 4,000 named numbers it takes 1 MB
+# Letters of a description: of 4,000 named numbers it takes 1 MB, or 250 for each. Draws of them
+# take more than an eighth of it, as there are eight and more.
+MOST_TEXT = 2**26
+LITTLE_TEXT = 2**23
+MOST_SAID = 1_500  # letters of a message
+FEW = 100  # entries of a list that no net or prior is refused for
+MOST_DRAWS = 10**8  # of which a prediction is made, unless others are asked for
 KEYS = (
     "format",
     "target",
@@ -52,6 +64,9 @@ KEYS = (
     "diagnostics",
     "probe",
 )
+
+
+CHECKED = ("target", "distribution", "settings", "facts", "parameters", "probe")
 
 
 class PosteriorFileError(ValueError):
@@ -97,6 +112,7 @@ def write(
     outer, inner = Encoder(), Encoder(otherwise=left_to_give)
     described = inner.encode(target, "target")
     missing = _missing(described)
+    foreign = {part.name for part in parts_in(described) if part.foreign}
     try:
         found = outer.encode(distribution, "distribution")
     except CannotEncodeError as error:
@@ -111,7 +127,7 @@ def write(
         "facts": plain.encode(dict(facts), "facts"),
         "result": result.to_json(),
         "diagnostics": diagnostics and diagnostics.to_json(),
-        "probe": plain.encode(probe(target, distribution, missing), "probe"),
+        "probe": plain.encode(probe(target, distribution, missing | foreign), "probe"),
     }
     steps = {HISTORY + name: np.ascontiguousarray(v) for name, v in history.fields.items()}
     tensors: dict[str, np.ndarray] = {}
@@ -119,7 +135,14 @@ def write(
         if shared := set(arrays) & set(tensors):
             raise ValueError(f"save: two arrays are called {shared.pop()!r}.")
         tensors |= arrays
+    for name in CHECKED:
+        try:  # here, and not when it is read
+            check_size(description[name], name)
+        except ValueError as error:
+            raise ValueError(f"save: {error} Such a file could not be read again.") from error
     text = json.dumps(description, sort_keys=True, allow_nan=False)
+    if _too_long(len(text), sum(tensor.nbytes for tensor in tensors.values())):
+        raise ValueError(f"save: the description takes {len(text):,} letters, too many to be read.")
     # In one entry: the library writes several in any order, and the same posterior is one file.
     metadata = {"posterity": f"{digest(text, tensors)}\n{text}"}
     return write_tensors(_with_suffix(Path(path)), tensors, metadata)
@@ -149,21 +172,33 @@ def read(path: str | Path, *, model: Model | ProgramModel | None = None, data: A
         raise PosteriorFileError(str(error)) from error
     text, tensors = _verified(path)
     try:
-        description = json.loads(text, parse_constant=_refuse_constant)
-        if description["format"] == 1:
-            description, tensors = upgraded(description, tensors)
-        elif description["format"] != FORMAT:
+        description = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        form = description.get("format") if isinstance(description, dict) else None
+        older = type(form) is int and form == 1
+        if older:
+            description, tensors = _upgraded(description, tensors)
+        elif type(form) is not int or form != FORMAT:
             raise ValueError(
-                f"written in format {str(description['format'])[:20]}; this version reads 1 and "
+                f"written in format {str(form)[:20]}; this version reads 1 and "
                 f"{FORMAT}. Use the version of posterity that wrote it, or a newer one."
             )
-        return _rebuilt(description, tensors, model, data)
+        return _rebuilt(description, tensors, model, data, older=older)
     except ValueError as error:
-        raise PosteriorFileError(f"{path}: {error}") from error
+        said = str(error)
+        said = said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]} … (and so on)"
+        raise PosteriorFileError(f"{path}: {said}") from error
     except Exception as error:
         raise PosteriorFileError(
             f"{path}: its description makes no sense ({type(error).__name__}: {str(error)[:200]})."
         ) from error
+
+
+def _upgraded(description: Json, tensors: dict[str, np.ndarray]) -> tuple[Json, Any]:
+    """A file of format 1 as one of this format."""
+    try:
+        return upgraded(description, tensors)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError("its description is none of format 1, which it says it is.") from error
 
 
 def _missing(target: Json) -> set[str]:
@@ -192,25 +227,45 @@ def _rebuilt(
     tensors: Mapping[str, np.ndarray],
     model: Model | ProgramModel | None,
     data: Any,
+    *,
+    older: bool,
 ) -> Parts:
     if set(description) != set(KEYS):
         raise ValueError(f"its description has {sorted(description)[:12]}, not {sorted(KEYS)}.")
-    for name in ("target", "distribution", "settings", "facts", "parameters", "probe"):
+    for name in CHECKED:
         check_size(description[name], name)
+        check_form(description[name], name)
+    _check_parameters(description["parameters"])
+    _refuse_long(description)
     plain = Decoder(tensors)
     settings, facts = (plain.decode(description[name], name) for name in ("settings", "facts"))
     kept = plain.decode(description["probe"], "probe")
     if not isinstance(settings, dict) or not isinstance(facts, dict):
         raise ValueError("its settings and facts are not names with values.")
+    draws = facts.get("predictive_draws", 1)
+    whole = isinstance(draws, (int, np.integer)) and not isinstance(draws, bool)
+    if not whole or not 1 <= draws <= MOST_DRAWS:
+        raise ValueError(f"its predictions are of {draws!r:.40} draws.")
     learned = dict(facts.get("learned") or {})
     given = supplied(description["target"], tensors, model, data, learned)
     inner, outer = Decoder(tensors, given), Decoder(tensors)
     # The distribution comes first: it is checked against the parameters before a net is built.
     distribution = outer.decode(description["distribution"], "distribution")
     target = _target(inner, description, data)
+    if outer.narrowed or (inner.narrowed and not older):
+        warnings.warn(
+            "The posterior was saved in double precision, but this process computes in single: its "
+            "numbers are rounded to seven digits. To keep them, run this before anything else of "
+            'JAX: jax.config.update("jax_enable_x64", True)',
+            stacklevel=4,
+        )
     _refuse_others(target, distribution, description["parameters"])
-    if kept is not None and model is not None:
-        refuse_foreign(target, distribution, kept)
+    if not older:
+        _refuse_read_otherwise(target, description["target"], tensors)
+    if kept is not None:
+        if not isinstance(kept, dict) or not isinstance(kept.get("answers"), dict):
+            raise ValueError("its probe makes no sense.")
+        refuse_foreign(target, distribution, kept, given=model is not None)
     history = {
         name.removeprefix(HISTORY): np.asarray(values)
         for name, values in tensors.items()
@@ -230,6 +285,32 @@ def _rebuilt(
         if description["diagnostics"] is None
         else _same(Diagnostics, description["diagnostics"]),
     )
+
+
+def _check_parameters(parameters: Json) -> None:
+    """Refuse what is no list of pairs, each of a path and a shape."""
+    pairs = parameters if isinstance(parameters, list) else [None]
+    for pair in pairs:
+        parts = pair if isinstance(pair, list) else []
+        if list(map(type, parts)) != [str, list]:
+            raise ValueError("its list of parameters makes no sense.")
+
+
+def _refuse_long(description: Json) -> None:
+    """Refuse a model with more parts than parameters, before they are gone through.
+
+    A layer has a parameter, and a rule gives one its prior.
+    """
+    count = len(description["parameters"])
+    for part in parts_in(description["target"]):
+        if part.name not in ("net", "prior"):
+            continue
+        for name, length in lists_in(part.data):
+            if is_own(name) and length > max(count, FEW):
+                raise ValueError(
+                    f"its {part.name} has a list of {length:,} entries, but the file is of "
+                    f"{count:,} parameters."
+                )
 
 
 def _target(decoder: Decoder, description: Json, data: Any) -> AbstractTarget:
@@ -258,6 +339,8 @@ def _refuse_others(target: AbstractTarget, distribution: Any, parameters: Json) 
             )
     if saved:
         raise ValueError(f"the model has no parameter {next(iter(saved))!r}.")
+    if [[p.path, list(p.shape)] for p in target.parameters] != parameters:
+        raise ValueError("its list of parameters is not that of its model.")
     if not isinstance(distribution, AbstractDistribution):
         raise ValueError("its distribution is none.")
     if distribution.size != target.size:
@@ -267,9 +350,25 @@ def _refuse_others(target: AbstractTarget, distribution: Any, parameters: Json) 
         )
 
 
+def _refuse_read_otherwise(target: AbstractTarget, data: Json, tensors: Any) -> None:
+    """Refuse a model that would be written otherwise than the file has it: True read as 1.0."""
+    encoder = Encoder(otherwise=left_to_give)
+    here = {part.path: part for part in parts_in(encoder.encode(target, "target"))}
+    for part in parts_in(data):
+        if part.foreign or part.path not in here:
+            continue
+        found = difference(part.data, tensors, here[part.path].data, encoder.tensors, part.name)
+        if found is not None:
+            path, said, read = found
+            raise ValueError(f"{path} is {said} in the file, and would be read as {read}.")
+
+
 def _same(kind: Any, data: Json) -> Any:
     """A result or diagnostics that say what the file says."""
-    made = kind.from_json(data)
+    try:
+        made = kind.from_json(data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"its {kind.__name__.lower()} makes no sense.") from error
     if made.to_json() != data:
         raise ValueError(f"its {kind.__name__.lower()} makes no sense.")
     return made
@@ -279,9 +378,16 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"its description has a number {name}.")
 
 
+def _finite(digits: str) -> float:
+    if not math.isfinite(number := float(digits)):
+        raise ValueError(f"its description has a number {digits[:40]}, which is beyond all range.")
+    return number
+
+
 def _verified(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     """The description and the arrays of a file whose checksum holds."""
     try:
+        _refuse_long_header(path)
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             checksum, text = _entries(metadata)
@@ -289,7 +395,7 @@ def _verified(path: Path) -> tuple[str, dict[str, np.ndarray]]:
                 raise PosteriorFileError(
                     f"{path}: a safetensors file, but not a posterior saved by this library."
                 )
-            if len(text) > MOST_TEXT:
+            if _too_long(len(text), path.stat().st_size - len(text)):
                 raise PosteriorFileError(f"{path}: its description is too long to be one of ours.")
             tensors: dict[str, np.ndarray] = {
                 name: mapped(path, name) if _too_large(file, name) else file.get_tensor(name)
@@ -315,6 +421,20 @@ def _entries(metadata: Mapping[str, str]) -> tuple[str, str]:
         return metadata["sha256"], metadata.get("posterity", "")
     checksum, _, text = metadata.get("posterity", "").partition("\n")
     return checksum, text
+
+
+def _too_long(letters: int, size: int) -> bool:
+    """Whether a description is longer than those of arrays of so many bytes."""
+    return letters > min(MOST_TEXT, LITTLE_TEXT + 8 * size)
+
+
+def _refuse_long_header(path: Path) -> None:
+    """Refuse a header too long for ours, before it is read; there a quotation mark takes two."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) == 8 and _too_long(length // 2, max(path.stat().st_size - length, 0)):
+        raise PosteriorFileError(f"{path}: its description is too long to be one of ours.")
 
 
 def _too_large(file: Any, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,11 +15,21 @@ from posterity.dtypes import float_dtype
 from posterity.model.arguments import as_arguments
 from posterity.model.model import Model
 from posterity.model.program import ProgramModel
-from posterity.storage.encode import Encoder, Json, difference, givens, left_to_give
+from posterity.storage.encode import (
+    Encoder,
+    Json,
+    difference,
+    givens,
+    is_own,
+    left_to_give,
+    names_in,
+)
 
 PARTS = ("net", "prior", "likelihood", "program")  # of a target, as a model has them
 UPDATED = ("priors.Joint", "priors.Remembered")
 PROBE_ROWS = 3
+PROBE_DRAWS = 3
+MOST_DRAWS = 100  # of a probe that is read
 PROBE_NUMBERS = 10_000  # of all probe rows; of one row where it has more
 TOLERANCE = 1e-3  # relative: what another processor may change in the outputs of a net
 
@@ -35,6 +45,11 @@ class Part(NamedTuple):
     def missing(self) -> bool:
         """Whether it, or something in it, is not in the file."""
         return next(givens(self.data, self.path), None) is not None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it names code that is not this library's, which may change under its name."""
+        return any(not is_own(name) for name in names_in(self.data))
 
 
 def parts_in(target: Json, path: str = "target") -> Iterator[Part]:
@@ -139,61 +154,106 @@ def _remedy(why: str, program: bool) -> str:
 
 
 def probe(
-    target: Any, distribution: AbstractDistribution, missing: set[str]
+    target: Any, distribution: AbstractDistribution, asked: set[str]
 ) -> dict[str, Any] | None:
-    """Inputs, and what the missing parts answer there at one draw; None where nothing is missing.
+    """Inputs, and what the parts asked answer there at a few draws; None where nothing is asked.
 
     The inputs are random numbers: a file holds no data.
+
+    Args:
+        asked: the names of parts that the description leaves out, or leaves to a user's code.
     """
-    if not missing:
+    if not asked:
         return None
-    x = None if "program" in missing else _rows(target)
-    found = answers(target, distribution, x, missing)
-    return {"x": x, "answers": found} if found else None
+    thetas = distribution.examples(PROBE_DRAWS)
+    x = None if "program" in asked else _rows(target)
+    y = _targets(target, thetas[0], x) if "likelihood" in asked else None
+    found = answers(target, thetas, x, y, asked)
+    return {"x": x, "y": y, "draws": PROBE_DRAWS, "answers": found} if found else None
 
 
-def refuse_foreign(target: Any, distribution: AbstractDistribution, kept: Any) -> None:
+def refuse_foreign(
+    target: Any, distribution: AbstractDistribution, kept: Any, *, given: bool = True
+) -> None:
     """Refuse a model that answers otherwise than the fitted one did.
+
+    Args:
+        kept: what `probe` gave when the file was written. given: whether the model was given, and
+            not built from the names in the file alone.
 
     Raises:
         ValueError: it names the part, and both answers.
     """
+    older = "draws" not in kept  # with the answers at one draw
+    if not older and kept["draws"] not in range(1, MOST_DRAWS + 1):
+        raise ValueError(f"its probe is of {kept['draws']!r:.40} draws.")
+    thetas = distribution.examples(1 if older else kept["draws"])
+    if older:
+        thetas = np.asarray(distribution.example())[None]
     names = set(kept["answers"])
-    here = answers(target, distribution, kept["x"], names)
-    for name in sorted(names):
-        pairs = zip(jax.tree.leaves(here.get(name)), jax.tree.leaves(kept["answers"][name]))
-        for now, before in pairs:
-            now, before = np.asarray(now, np.float64), np.asarray(before, np.float64)
-            scale = np.abs(before).max(initial=0, where=np.isfinite(before)) + 1e-6
-            if now.shape != before.shape or not np.allclose(
-                now, before, rtol=0, atol=TOLERANCE * scale, equal_nan=True
-            ):
-                raise ValueError(
-                    f"the {name} of the model given is not the one that was fitted: at a draw kept "
-                    f"in the file it gives {_first(now)}, and gave {_first(before)}. Give the "
-                    "model that was fitted."
-                )
+    here = answers(target, thetas, kept["x"], kept.get("y"), names)
+    whose = "of the model given" if given else "that its name in the file stands for here"
+    remedy = "Give the model" if given else "Import the code"
+    for name in sorted(names, key=PARTS.index):  # a net first, whose outputs a likelihood is given
+        before = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(kept["answers"][name])]
+        now = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(here.get(name))]
+        now = [leaf[0] for leaf in now][: len(before)] if older else now
+        if said := _differing(now, before):
+            raise ValueError(
+                f"the {name} {whose} is not the one that was fitted: {said}. {remedy} that was "
+                "fitted."
+            )
 
 
-def answers(
-    target: Any, distribution: AbstractDistribution, x: Any, names: set[str]
-) -> dict[str, Any]:
-    """What parts of a model answer at one draw: outputs, log prior, mean and variance of y."""
-    theta = jnp.asarray(distribution.example(), float_dtype())
+def answers(target: Any, thetas: np.ndarray, x: Any, y: Any, names: set[str]) -> dict[str, Any]:
+    """What parts of a model answer at draws θ (n, D), in arrays that begin with the axis of draws.
+
+    The net gives outputs. The prior gives the log prior, and outputs too, as it makes the weights.
+    The likelihood gives the mean and variance of y, and its log density at `y`.
+    """
     inputs = None if x is None else jax.tree.map(_on_device, x)
-    asked = {
-        "net": lambda: target.outputs(theta, inputs)[0],
-        "prior": lambda: target.log_prior(theta),
-        "likelihood": lambda: target.likelihood.mean_and_var(*target.outputs(theta, inputs)),
-        "program": lambda: (target.constrain(theta), target.log_prior(theta)),
+    targets = None if y is None else jnp.asarray(y)
+
+    def likelihood(theta: jax.Array) -> tuple[jax.Array, ...]:
+        given = target.outputs(theta, inputs)
+        mean, var = target.likelihood.mean_and_var(*given)
+        if targets is None:
+            return mean, var
+        return mean, var, target.likelihood.log_prob(given[0], targets, given[1])
+
+    asked: dict[str, Callable[[jax.Array], Any]] = {
+        "net": lambda theta: target.outputs(theta, inputs)[0],
+        "prior": lambda theta: (target.log_prior(theta), target.outputs(theta, inputs)[0]),
+        "likelihood": likelihood,
+        "program": lambda theta: (
+            target.constrain(theta),
+            target.log_prior(theta),
+            target.log_likelihood(theta, target.arguments),
+        ),
     }
     found = {}
     for name in sorted(names & set(asked)):
         try:
-            found[name] = jax.tree.map(np.asarray, eqx.filter_jit(asked[name])())
+            answer = eqx.filter_jit(asked[name])
+            each = [answer(jnp.asarray(theta, float_dtype())) for theta in thetas]
+            found[name] = jax.tree.map(lambda *one: np.stack([*map(np.asarray, one)]), *each)
         except (TypeError, ValueError, NotImplementedError, AttributeError):
             continue  # a part of the user's that cannot answer: a probe must not spoil a save
     return found
+
+
+def _targets(target: Any, theta: np.ndarray, x: Any) -> np.ndarray | None:
+    """Targets that are possible at a draw; None where the likelihood cannot be drawn from."""
+    inputs = jax.tree.map(_on_device, x)
+
+    def drawn(theta: jax.Array) -> jax.Array:
+        return target.distribution(theta, inputs).sample(jax.random.key(0))
+
+    try:
+        found = np.asarray(eqx.filter_jit(drawn)(jnp.asarray(theta, float_dtype())))
+    except (TypeError, ValueError, NotImplementedError, AttributeError):
+        return None
+    return found.astype(target.likelihood.target_dtype)
 
 
 def _rows(target: Any) -> Any:
@@ -220,5 +280,22 @@ def _on_device(array: np.ndarray) -> jax.Array:
     return jnp.asarray(array, float_dtype() if array.dtype.kind == "f" else array.dtype)
 
 
-def _first(values: np.ndarray) -> str:
-    return ", ".join(f"{value:.4g}" for value in values.ravel()[:3])
+def _differing(now: list[np.ndarray], before: list[np.ndarray]) -> str:
+    """Where two lists of answers differ, in words; empty where they do not."""
+    if len(now) != len(before):
+        return "it cannot be asked at the inputs kept in the file"
+    for new, old in zip(now, before):
+        scale = np.abs(old).max(initial=0, where=np.isfinite(old)) + 1e-6
+        if new.shape == old.shape:
+            close = np.isclose(new, old, rtol=0, atol=TOLERANCE * scale, equal_nan=True).ravel()
+            at = int(np.argmin(close)) if close.size else 0
+            if close.size == 0 or close[at]:
+                continue
+        else:
+            at = 0
+        here, there = (
+            ", ".join(f"{value:.4g}" for value in values.ravel()[at : at + 3])
+            for values in (new, old)
+        )
+        return f"at a draw kept in the file it gives {here}, and gave {there}"
+    return ""

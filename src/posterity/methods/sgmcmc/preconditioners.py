@@ -10,17 +10,28 @@ import numpy as np
 
 from posterity.methods.checks import check_among
 from posterity.model.net_target import Target
+from posterity.storable import stored
 
 WORDS = ("rmsprop",)
 FLOOR = 1e-5  # added to the root of the mean squared gradient per row (Li et al. 2016)
 
 
+@stored("preconditioners.Variances")
 class Variances:
     """What a user gives, (D,) or (D, D), hashable so that it is part of a method's settings."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
         self._key = (values.shape, values.tobytes())
+
+    def stored_as(self) -> dict[str, Any]:
+        """The numbers, for files."""
+        return {"values": self.values}
+
+    @classmethod
+    def from_stored(cls, values: list[Any]) -> Variances:
+        """The inverse of `stored_as`, of lists."""
+        return cls(np.asarray(values, np.float64))
 
     def __hash__(self) -> int:
         return hash(self._key)

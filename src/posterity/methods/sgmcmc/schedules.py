@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from posterity.methods.checks import check_counts, check_positive
+from posterity.storable import stored
 
 
 class AbstractSchedule(ABC):
@@ -32,6 +33,7 @@ class AbstractSchedule(ABC):
         return kept
 
 
+@stored("schedules.Constant")
 @dataclasses.dataclass(frozen=True)
 class Constant(AbstractSchedule):
     """ε_t = step_size.
@@ -51,6 +53,7 @@ class Constant(AbstractSchedule):
 CONSTANT = Constant()
 
 
+@stored("schedules.Halving")
 @dataclasses.dataclass(frozen=True)
 class Halving(AbstractSchedule):
     """ε_t = step_size · 2^(−t / decay).
@@ -75,6 +78,7 @@ class Halving(AbstractSchedule):
         return jnp.exp2(-t / self.decay)
 
 
+@stored("schedules.Polynomial")
 @dataclasses.dataclass(frozen=True)
 class Polynomial(AbstractSchedule):
     """ε_t = step_size · (1 + t / delay)^(−power).
@@ -105,6 +109,7 @@ class Polynomial(AbstractSchedule):
         return (1 + t / self.delay) ** -self.power
 
 
+@stored("schedules.Cyclical")
 @dataclasses.dataclass(frozen=True)
 class Cyclical(AbstractSchedule):
     """Cycles that explore with long steps and no noise, then sample with shorter and shorter ones.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from posterity.distributions import flow as flows
 from posterity.methods.vi.families.family import AbstractFamily, inverse_softplus, softplus
+from posterity.storable import stored
 
 UNIT = 0.03  # a step that is right for means and log scales is this much too long for the networks
 
@@ -25,6 +26,7 @@ class FlowPhi(NamedTuple):
     weights: jax.Array
 
 
+@stored("families.Flow")
 class Flow(AbstractFamily):
     """A normalising flow: an inverse autoregressive flow of FlowJAX, shifted and scaled.
 

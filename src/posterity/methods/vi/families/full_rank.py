@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from posterity.distributions import normal as distributions
 from posterity.methods.vi.families.family import AbstractFamily, inverse_softplus, softplus
+from posterity.storable import stored
 
 LARGEST = 2_000  # parameters: the factor has D² / 2 numbers, and each step costs as many products
 
@@ -21,6 +22,7 @@ class FullRankPhi(NamedTuple):
     lower: jax.Array
 
 
+@stored("families.FullRank")
 class FullRank(AbstractFamily):
     """A normal with any covariance.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from posterity.distributions import normal as distributions
 from posterity.methods.vi.families.family import AbstractFamily, inverse_softplus, softplus
+from posterity.storable import stored
 
 
 class LowRankPhi(NamedTuple):
@@ -21,6 +22,7 @@ class LowRankPhi(NamedTuple):
     factor: jax.Array
 
 
+@stored("families.LowRank")
 class LowRank(AbstractFamily):
     """A normal whose covariance is diagonal plus low rank.
 

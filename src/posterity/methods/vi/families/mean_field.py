@@ -10,6 +10,7 @@ import numpy as np
 
 from posterity.distributions.normal import Gaussian
 from posterity.methods.vi.families.family import AbstractFamily, inverse_softplus, softplus
+from posterity.storable import stored
 
 
 class Moments(NamedTuple):
@@ -19,6 +20,7 @@ class Moments(NamedTuple):
     sd: jax.Array
 
 
+@stored("families.MeanField")
 class MeanField(AbstractFamily):
     """Independent normals.
 
