@@ -26,6 +26,13 @@ class AbstractNet(eqx.Module):
         """Whether `apply` begins by transposing x; full batches are then stored that way."""
         return False
 
+    def check(self, x: Any) -> None:
+        """Refuse a net by what it does to a few rows `x`: nothing by default.
+
+        Raises:
+            ValueError: its outputs are no function of its weights and of each row.
+        """
+
     @abstractmethod
     def init(self, key: jax.Array) -> Params:
         """Initial parameters: a pytree of floating-point arrays whose paths name them."""
