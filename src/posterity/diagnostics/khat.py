@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple, cast
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posterity.counts import checked_draws, checked_seed
+from posterity.cpu.compile import kept_jit
 from posterity.distributions.distribution import AbstractDensity, AbstractDistribution
 from posterity.model.target import AbstractTarget
 
@@ -73,7 +73,7 @@ def pareto_khat(
     return KHat(value, _verdict(value, threshold, draws), threshold, draws)
 
 
-@eqx.filter_jit
+@kept_jit
 def _log_weights(
     target: AbstractTarget, q: AbstractDensity, batch: Any, key: jax.Array, numbers: jax.Array
 ) -> jax.Array:

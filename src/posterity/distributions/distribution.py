@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.cpu.compile import kept_jit
 from posterity.dtypes import float_dtype
 
 Correlations = Literal["full", "low-rank", "none"]
@@ -132,6 +133,6 @@ class AbstractDensity(AbstractDistribution):
         return self.push(jax.random.normal(key, (self.noise_size,), float_dtype()))
 
 
-@eqx.filter_jit
+@kept_jit
 def _drawn(distribution: AbstractDistribution, key: jax.Array, draws: int) -> jax.Array:
     return jax.vmap(lambda index: distribution.draw(key, index))(jnp.arange(draws))[None]
