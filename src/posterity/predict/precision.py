@@ -96,7 +96,7 @@ def too_large(found: Any, draws: int, likelihood: AbstractLikelihood) -> np.ndar
             bad = bad | ~(np.abs(mean) + REACH * np.sqrt(variance) < EXACT)
         elif likelihood.kind == "regression":
             bad = bad | (var == 0)  # a variance below what single precision holds
-    rows_bad: np.ndarray = bad.reshape(rows, -1).any(1)
+    rows_bad = np.asarray(bad.reshape(rows, -1).any(1))
     return rows_bad | ~np.isfinite(np.asarray(found.entropy))
 
 

@@ -309,7 +309,7 @@ class Predictive:
 
     def _refuse_saturated(self, drawn: np.ndarray) -> None:
         by_row = np.moveaxis(precision.saturated(drawn), 0, 1)
-        bad: np.ndarray = by_row.reshape(drawn.shape[1], -1).any(1)
+        bad = np.asarray(by_row.reshape(drawn.shape[1], -1).any(1))
         if bad.any():
             raise ValueError(
                 f"raw: counts drawn at {precision.rows_of(bad)} are larger than any that their "
