@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from posterity import forks as forks
 from posterity.methods import METHODS
 from posterity.version import __version__ as __version__
 

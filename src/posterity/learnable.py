@@ -13,6 +13,7 @@ import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions.distribution import validation_enabled
 
+from posterity.checks import Settings
 from posterity.dtypes import float_dtype
 
 
@@ -71,10 +72,10 @@ def learned(start: float) -> Any:
     >>> import posterity as po
     >>> prior = po.priors.Normal(0, po.learned(1.0))
     """
-    value = float(start)
-    if not math.isfinite(value):
-        raise ValueError(f"learned: start must be a finite number, not {start}.")
-    return Learned(value, uuid.uuid4().hex)
+    wrong = Settings("learned")
+    wrong.finite(start=start)
+    wrong.refuse()
+    return Learned(float(start), uuid.uuid4().hex)
 
 
 def is_learned(given: Any) -> bool:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+
+from posterity.dtypes import float_dtype
 
 SHARE = 0.5  # of the memory that is available: what arrays may take before they go to a file
 CGROUP = Path("/sys/fs/cgroup")  # where a container's limit stands
@@ -34,6 +40,23 @@ def fits(size: int) -> bool:
     """
     room = available()
     return room is None or size <= SHARE * room
+
+
+def refuse_size(argument: str, what: str, shape: Sequence[int]) -> None:
+    """Refuse an array that would take more than half of the memory there is.
+
+    Args:
+        argument: whose value asks for it. what: the array in words. shape: its axes.
+
+    Raises:
+        ValueError: it would.
+    """
+    size = math.prod(shape) * np.dtype(float_dtype()).itemsize
+    if not fits(size):
+        raise ValueError(
+            f"{argument}: {what} take {said(size)}, and {said(available() or 0)} of memory are "
+            "free; ask for fewer."
+        )
 
 
 def said(size: float) -> str:

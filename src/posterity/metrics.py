@@ -8,7 +8,10 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from posterity.checks import Settings
 from posterity.predict.predictive import Predictive
+
+MOST_BINS = 10_000
 
 Metric = TypeVar("Metric", bound=Callable[..., Any])
 
@@ -62,6 +65,9 @@ def ece(y: Any, pred: Predictive, bins: int = 15) -> float:
 
     Guo et al. 2017, "On calibration of modern neural networks".
     """
+    wrong = Settings("ece")
+    wrong.counts(most=MOST_BINS, bins=bins)
+    wrong.refuse()
     probs = pred.probs
     confidence = probs.max(1)
     right = probs.argmax(1) == _labels(y, pred)

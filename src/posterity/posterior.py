@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity import memory
+from posterity.checks import Settings
 from posterity.counts import checked_draws, checked_seed
 from posterity.data.batches import as_batches
 from posterity.diagnostics.history import History
@@ -17,6 +19,7 @@ from posterity.diagnostics.result import Code, Result
 from posterity.diagnostics.summary import Summary
 from posterity.distributions import named
 from posterity.distributions.distribution import AbstractDistribution, Correlations
+from posterity.forks import refuse_fork
 from posterity.inputs import as_inputs
 from posterity.model.arguments import Arguments, as_arguments
 from posterity.model.net_target import Batch, Target
@@ -98,9 +101,11 @@ class AbstractPosterior:
         """
         if draws is None and self.distribution.stored is not None:
             return self.distribution.theta  # type: ignore[attr-defined]
-        return self.distribution.sample(
-            as_key(seed), checked_draws(DRAWS if draws is None else draws)
-        )
+        refuse_fork("sample")
+        count = checked_draws(DRAWS if draws is None else draws)
+        size = self.target.size
+        memory.refuse_size("draws", f"{count:,} draws of {size:,} numbers", [count, size])
+        return self.distribution.sample(as_key(seed), count)
 
     def weights(self, path: str, *, draws: int | None = None, seed: Seed = 0) -> np.ndarray:
         """Draws of one named, constrained quantity; `posterior[path]` is short for it.
@@ -128,6 +133,7 @@ class AbstractPosterior:
         self, paths: tuple[str, ...], *, draws: int | None = None, seed: Seed = 0
     ) -> dict[str, np.ndarray]:
         """`weights` of several names, from the same draws."""
+        refuse_fork("weights")
         if draws is None and self.distribution.stored is not None:
             return named.of_draws(self.target, self.distribution, paths)  # type: ignore[arg-type]
         theta = self.sample(draws, seed=seed)
@@ -190,6 +196,7 @@ class AbstractPosterior:
         return {}, {}
 
     def _diagnosed(self, x: np.ndarray | None) -> Diagnostics:
+        refuse_fork("diagnose")
         if self.distribution.stored is None:
             raise TypeError(
                 f"diagnose: {self.settings.get('method')} found a density, which has no chains; "
@@ -313,6 +320,10 @@ class Posterior(AbstractPosterior):
         from posterity.predict.bar import progress as showing
         from posterity.predict.predictive import predict
 
+        refuse_fork("predict")
+        wrong = Settings("predict")
+        wrong.flags(none=True, progress=progress)
+        wrong.refuse(TypeError)
         draws = self.predictive_draws if draws is None else draws
         with showing(progress):
             return predict(self.target, self.distribution, x, draws, seed)
@@ -436,6 +447,7 @@ class Posterior(AbstractPosterior):
         >>> po.prior_predictive(heavier, x, draws=7).shape
         (7, 40)
         """
+        refuse_fork("as_prior")
         if remember is None:
             from posterity.distributions.as_prior import as_prior
 
@@ -528,6 +540,7 @@ class ProgramPosterior(AbstractPosterior):
         """
         from posterity.predict.replicate import replicate
 
+        refuse_fork("replicate")
         draws = checked_draws(self.distribution.stored or DRAWS if draws is None else draws)
         return replicate(self.target, self.distribution, args, kwargs, draws, seed)
 
@@ -586,6 +599,7 @@ def elbo(posterior: AnyPosterior, data: Any, *, draws: int = 10_000, seed: int =
     """
     from posterity.diagnostics.elbo import elbo
 
+    refuse_fork("elbo")
     batch = posterior.whole(data)
     return elbo(posterior.target, posterior.distribution, batch, draws, seed)
 
@@ -629,6 +643,7 @@ def pareto_khat(posterior: AnyPosterior, data: Any, *, draws: int = 2_000, seed:
     """
     from posterity.diagnostics.khat import pareto_khat
 
+    refuse_fork("pareto_khat")
     batch = posterior.whole(data)
     return pareto_khat(posterior.target, posterior.distribution, batch, draws, seed)
 
@@ -669,6 +684,7 @@ def load(
     """
     from posterity.storage.file import read
 
+    refuse_fork("load")
     parts = read(path, model=model, data=data)
     return posterior_of(
         parts.target,

@@ -74,7 +74,7 @@ def test_the_argument_is_refused_where_it_would_do_nothing() -> None:
     model = po.Model.from_numpyro(program)
     with pytest.raises(ValueError, match="cpu_kernels: a program"):
         po.fit(model, {"y": np.ones(3)}, po.MAP(), progress=False, cpu_kernels=False)
-    with pytest.raises(TypeError, match="cpu_kernels: expected True or False, got 'off'"):
+    with pytest.raises(TypeError, match="cpu_kernels must be True or False, not 'off'"):
         po.fit(model, {"y": np.ones(3)}, po.MAP(), progress=False, cpu_kernels="off")
 
 

@@ -259,7 +259,7 @@ def test_a_scale_that_is_no_scale_is_refused(build, scale):
     ("scale", "message"),
     [
         ("learned", 'can only be "net"'),
-        (dist.HalfNormal(np.ones(2, np.float32)), "prior must be of one number"),
+        (dist.HalfNormal(np.ones(2, np.float32)), r"prior of shape \(2,\), and must be one number"),
     ],
 )
 def test_other_words_and_vector_priors_are_refused_as_scale(scale, message):

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 import posterity as po
+from posterity.distributions.draws import Draws
 from posterity.model.net_target import Batch, Target
 from posterity.nets import as_net
 
@@ -146,10 +147,14 @@ def with_norm(norm):
             lambda: with_norm(eqx.nn.BatchNorm(3, "batch", mode="ema")),
             ["BatchNorm", "LayerNorm"],
         ),
-        (lambda: NNXNet(dropout=True), ["Dropout", "RngCount"]),
-        (lambda: NNXNet(norm=nnx.BatchNorm), ["BatchStat", "LayerNorm"]),
+        (lambda: NNXNet(dropout=True), ["Dropout (dropout)", "net.eval()"]),
+        (lambda: NNXNet(norm=nnx.BatchNorm), ["BatchStat", "LayerNorm", "net.eval()"]),
+        (
+            lambda: nnx.MultiHeadAttention(2, 4, dropout_rate=0.1, rngs=nnx.Rngs(0)),
+            ["MultiHeadAttention (itself)", "net.eval()"],
+        ),
     ],
-    ids=["eqx-dropout", "eqx-batchnorm", "nnx-dropout", "nnx-batchnorm"],
+    ids=["eqx-dropout", "eqx-batchnorm", "nnx-dropout", "nnx-batchnorm", "nnx-attention"],
 )
 def test_dropout_and_batch_statistics_are_refused(build, words):
     with pytest.raises(ValueError) as caught:
@@ -177,3 +182,97 @@ def test_switched_off_dropout_and_layer_norm_are_accepted(build):
 def test_a_net_of_this_library_stays_what_it_is():
     net = po.nets.MLP(2, [3], 1)
     assert as_net(net) is net
+
+
+# -- modules that hold more than weights ----------------------------------------------------------
+
+
+class LastState(nnx.Module):
+    """What a recurrent cell of any kind says at the end of a sequence of one feature."""
+
+    def __init__(self, cell, **settings):
+        rngs = nnx.Rngs(0)
+        self.rnn = nnx.RNN(cell(2, 3, rngs=rngs), **settings)
+        self.last = nnx.Linear(3, 1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.rnn(x[:, None, :].repeat(4, 1))[:, -1])
+
+
+class Noisy(nnx.Module):
+    """Noise of its own, from keys that it holds."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.rngs, self.last = rngs.fork(), nnx.Linear(2, 1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(x + 0.1 * jax.random.normal(self.rngs.params(), x.shape))
+
+
+def frozen_norm():
+    net = NNXNet(norm=nnx.BatchNorm)
+    net.eval()
+    return net
+
+
+def still_dropout():
+    net = NNXNet(dropout=True)
+    net.eval()
+    return net
+
+
+def no_dropout():
+    net = NNXNet(dropout=True)
+    net.dropout.rate = 0.0
+    return net
+
+
+HOLDING = {
+    "lstm": lambda: LastState(nnx.LSTMCell),
+    "optimised-lstm": lambda: LastState(nnx.OptimizedLSTMCell),
+    "gru": lambda: LastState(nnx.GRUCell, reverse=True),
+    "simple": lambda: LastState(nnx.SimpleCell, rngs=nnx.Rngs(3)),
+    "eval-dropout": still_dropout,
+    "dropout-of-0": no_dropout,
+    "frozen-batch-norm": frozen_norm,
+}
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_what_an_nnx_module_holds_beside_weights_is_no_hindrance(name):
+    net = HOLDING[name]()
+    expected = np.asarray(net(X))[:, 0]
+    model = po.Model(net, po.priors.Normal(), po.likelihoods.Normal(0.5))
+    target = Target.build(model, (2,), (), 6)
+    theta = target.net_draw(jax.random.key(0))
+    posterior = po.Posterior(target, Draws(theta[None, None]))
+    np.testing.assert_allclose(posterior.predict(X).mean, expected, rtol=1e-5, atol=1e-6)
+    # One row alone, and many draws at once.
+    np.testing.assert_allclose(posterior.predict(X[:1]).mean, expected[:1], rtol=1e-5, atol=1e-6)
+    several = po.Posterior(target, Draws(jnp.stack([theta, theta])[None]))
+    np.testing.assert_allclose(several.predict(X[:1]).mean, expected[:1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_recurrent_nnx_module_is_fitted_and_predicts_one_row():
+    model = po.Model(HOLDING["lstm"](), po.priors.Normal(), po.likelihoods.Normal(0.5))
+    posterior = po.fit(model, (X, Y), po.ADVI(steps=20, stop=False, starts=1), progress=False)
+    assert posterior.predict(X[:1]).mean.shape == (1,)
+
+
+def test_noise_that_a_module_draws_from_its_own_keys_is_refused():
+    model = po.Model(Noisy(), po.priors.Normal(), po.likelihoods.Normal(0.5))
+    with pytest.raises(ValueError, match=r"depend on random keys that it holds.*net\.eval\(\)"):
+        po.fit(model, (X, Y), po.MAP(steps=1), progress=False)
+
+
+def test_a_linen_module_is_told_what_to_give():
+    from flax import linen
+
+    net = linen.Dense(1)
+    with pytest.raises(TypeError, match=r"lambda key: net\.init\(key, x\[:1\]\), net\.apply"):
+        as_net(net)
+    model = po.Model(
+        (lambda key: net.init(key, X[:1]), net.apply), po.priors.Normal(), po.likelihoods.Normal()
+    )
+    assert set(model.parameters()) == {"params.kernel", "params.bias"}

@@ -79,13 +79,13 @@ def test_init_has_hes_variance_and_zero_biases():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"in_shape": (6, 6)}, "in_shape: 3 numbers"),
+        ({"in_shape": (6, 6)}, "in_shape must have 3 numbers"),
         ({"in_shape": (6, 0, 1)}, r"in_shape\[1\]"),
         ({"channels": [3, -1]}, r"channels\[1\]"),
         ({"hidden": [2.5]}, r"hidden\[0\]"),
         ({"out_size": 0}, "out_size"),
         ({"kernel": True}, "kernel"),
-        ({"pool": [2]}, "pool: 2 numbers"),
+        ({"pool": [2]}, "pool must have 2 numbers"),
         ({"pool": 0}, "pool"),
     ],
 )

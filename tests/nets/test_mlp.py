@@ -74,5 +74,5 @@ def test_without_bias_there_are_no_bias_parameters():
 
 @pytest.mark.parametrize(("a", "hidden", "b"), [(0, [3], 1), (2, [0], 1), (2, [3], 0), (-1, [], 1)])
 def test_sizes_below_one_are_refused(a, hidden, b):
-    with pytest.raises(ValueError, match="every size must be at least 1"):
+    with pytest.raises(ValueError, match="must be a whole number from 1"):
         po.nets.MLP(a, hidden, b)

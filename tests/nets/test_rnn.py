@@ -91,7 +91,7 @@ def test_sizes_below_one_are_refused(given, message):
 
 
 def test_unknown_cells_are_refused():
-    with pytest.raises(ValueError, match='"gru" or "tanh"'):
+    with pytest.raises(ValueError, match='"gru", "tanh"'):
         po.nets.Recurrent(1, 1, 1, cell="lstm")
 
 

@@ -216,7 +216,7 @@ def test_rescaled_refuses_classes_and_bad_scales():
         with pytest.raises(ValueError, match="only real targets have a scale"):
             CASES[name][0].predict(X).rescaled(0.0, 2.0)
     for scale in (0.0, -1.0, np.nan, np.inf):
-        with pytest.raises(ValueError, match="scale: must be positive"):
+        with pytest.raises(ValueError, match="scale must be positive"):
             CASES["normal"][0].predict(X).rescaled(0.0, scale)
 
 

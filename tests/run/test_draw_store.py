@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"spool: the draws cannot be written to .*file"):
         fit(spool=tmp_path / "file")
-    with pytest.raises(TypeError, match="spool: expected a folder"):
+    with pytest.raises(TypeError, match="spool must be a folder"):
         fit(spool=3)
 
 

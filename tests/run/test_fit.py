@@ -227,7 +227,7 @@ def test_what_is_no_method_is_refused(method):
 
 @pytest.mark.parametrize("seed", [1.5, "1", None, True])
 def test_what_is_no_seed_is_refused(seed):
-    with pytest.raises(TypeError, match="seed: expected an integer"):
+    with pytest.raises(TypeError, match="seed must be an integer"):
         fit(po.MAP(steps=2), seed=seed)
 
 

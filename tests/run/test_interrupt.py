@@ -73,13 +73,21 @@ def test_while_looking_for_a_start_it_is_the_whole_run_that_ends(press):
         assert len(calls) == 1
 
 
-def test_a_real_signal_from_another_thread_ends_the_run():
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+def test_a_real_signal_from_another_thread_ends_the_run(monkeypatch):
+    begun = threading.Event()
+    monkeypatch.setattr(Watcher, "update", lambda *args: begun.set())
+
+    def press():
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
     try:
         posterior = fit(po.MAP(steps=500_000_000))
     finally:
-        timer.join()
+        begun.set()
+        thread.join()
     assert posterior.result.code is Code.INTERRUPTED
 
 

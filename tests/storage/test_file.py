@@ -564,5 +564,5 @@ def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.safetensors")
     (tmp_path / "device.safetensors").symlink_to("/dev/zero")
     for name in ("pipe", "device"):
-        with pytest.raises(PosteriorFileError, match="is a (pipe|device)"):
+        with pytest.raises(PosteriorFileError, match=r"is a (pipe|device)"):
             po.load(tmp_path / name)

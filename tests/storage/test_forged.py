@@ -87,7 +87,7 @@ FORGED = {
     "other class": (f"{T}/net/$stored", "likelihoods.Bernoulli", "Bernoulli takes no"),
     "unknown part": (f"{T}/net/parts/evil", 1, "MLP takes no 'evil'"),
     "wide net": (f"{T}/net/parts/hidden", [10**15], "."),
-    "negative width": (f"{T}/net/parts/hidden", [-3], "every size must be at least 1"),
+    "negative width": (f"{T}/net/parts/hidden", [-3], r"hidden\[0\] must be a whole"),
     "text for width": (f"{T}/net/parts/hidden", ["3"], "'hidden' of MLP cannot be"),
     "missing array": ("distribution/parts/sd", {"$array": "gone"}, "no array 'gone'"),
     "number for array": ("distribution/parts/sd", 1.0, "'sd' of Gaussian cannot be 1.0"),

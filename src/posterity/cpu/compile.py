@@ -24,6 +24,36 @@ ONCE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fals
 BRIEF = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
 
 
+MOST = 16  # compiled forms of a function that are kept, of about 20 MB each for a fit's loop
+
+_kept: list[Any] = []
+
+
+def kept_jit(function: Callable, **settings: Any) -> Any:
+    """`equinox.filter_jit`, of whose compiled forms `forget` drops those of too many models.
+
+    Args:
+        function: what to compile. settings: of `equinox.filter_jit` and `jax.jit`.
+    """
+    jit: Any = eqx.filter_jit  # whose types do not know JAX's own settings
+    compiled = jit(function, **settings)
+    _kept.append(compiled)
+    return compiled
+
+
+def forget() -> None:
+    """Drop the compiled forms of functions that have more than `MOST`: all of them, to begin anew.
+
+    JAX keeps every compiled form for ever: a form for each model and number of rows there was.
+    What is still needed is read back from the cache on disk.
+    """
+    for compiled in _kept:
+        inside = getattr(compiled, "_cached", None)
+        size, clear = getattr(inside, "_cache_size", None), getattr(inside, "clear_cache", None)
+        if size is not None and clear is not None and size() > MOST:
+            clear()
+
+
 def quick_jit(function: Callable, options: dict[str, Any] = ONCE, **settings: Any) -> Any:
     """Compile `function` fast rather than well.
 
@@ -33,9 +63,8 @@ def quick_jit(function: Callable, options: dict[str, Any] = ONCE, **settings: An
         function: what to compile. options: of XLA's; where one is gone, there are none.
         settings: of `equinox.filter_jit`.
     """
-    jit: Any = eqx.filter_jit  # whose types do not know JAX's own settings
-    quick = jit(function, compiler_options=options, **settings)
-    plain = jit(function, **settings)
+    quick = kept_jit(function, compiler_options=options, **settings)
+    plain = kept_jit(function, **settings)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -69,6 +98,7 @@ def use_compilation_cache() -> None:
     JAX has one cache per process, so this is a process-wide setting; it is made at the first fit
     or prediction and never at import.
     """
+    forget()
     folder = cache_folder()
     if folder is None or jax.config.values["jax_compilation_cache_dir"] is not None:
         return

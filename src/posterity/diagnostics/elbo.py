@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple, cast
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from posterity.counts import checked_draws, checked_seed
+from posterity.cpu.compile import kept_jit
 from posterity.distributions.distribution import AbstractDensity, AbstractDistribution
 from posterity.dtypes import float_dtype
 from posterity.model.target import AbstractTarget
@@ -41,7 +41,7 @@ def elbo(
     return ELBO(float(each.mean()), float(each.std(ddof=1) / math.sqrt(count)))
 
 
-@eqx.filter_jit
+@kept_jit
 def _terms(target: AbstractTarget, q: AbstractDensity, batch: Any, keys: jax.Array) -> jax.Array:
     def term(key: jax.Array) -> jax.Array:
         noise = jax.random.normal(key, (q.noise_size,), float_dtype())

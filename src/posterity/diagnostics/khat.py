@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple, cast
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posterity.counts import checked_draws, checked_seed
-from posterity.cpu.compile import quick_jit
+from posterity.cpu.compile import kept_jit, quick_jit
 from posterity.distributions.distribution import AbstractDensity, AbstractDistribution
 from posterity.model.target import AbstractTarget
 
@@ -91,7 +90,7 @@ def _log_weights(
     return jax.lax.map(one, numbers, batch_size=64)
 
 
-_weigh, _weigh_quickly = eqx.filter_jit(_log_weights), quick_jit(_log_weights)
+_weigh, _weigh_quickly = kept_jit(_log_weights), quick_jit(_log_weights)
 
 
 def _verdict(value: float, threshold: float, draws: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from posterity.checks import said
 from posterity.distributions.distribution import (
     AbstractDensity,
     AbstractDistribution,
@@ -37,9 +38,10 @@ def density_of(
         ValueError: `correlations` is none of those there are; the distribution is a point, or an
             element of θ is the same in all draws.
     """
-    if correlations not in KINDS:
+    if not (correlations is None or (isinstance(correlations, str) and correlations in KINDS)):
         raise ValueError(
-            f'correlations: there are "full", "low-rank", "none" and None, not {correlations!r}.'
+            'correlations: there are "full", "low-rank", "none" and None, not '
+            f"{said(correlations)}."
         )
     refuse_point(distribution)
     if correlations == "none":

@@ -3,12 +3,12 @@
 from abc import abstractmethod
 from typing import Any, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posterity.copying import Frozen
+from posterity.cpu.compile import kept_jit
 from posterity.dtypes import float_dtype
 
 Correlations = Literal["full", "low-rank", "none"]
@@ -144,6 +144,6 @@ class AbstractDensity(AbstractDistribution):
         return self.push(jax.random.normal(key, (self.noise_size,), float_dtype()))
 
 
-@eqx.filter_jit
+@kept_jit
 def _drawn(distribution: AbstractDistribution, key: jax.Array, draws: int) -> jax.Array:
     return jax.vmap(lambda index: distribution.draw(key, index))(jnp.arange(draws))[None]

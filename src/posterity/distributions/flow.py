@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from posterity.cpu.compile import kept_jit
 from posterity.distributions.normal import AbstractShifted
 from posterity.storable import refuse_numbers, stored
 
@@ -113,7 +114,7 @@ class Flow(AbstractShifted):
         return _moments(self)
 
 
-@eqx.filter_jit
+@kept_jit
 def _moments(q: Flow) -> tuple[jax.Array, jax.Array]:
     noise = jax.random.normal(jax.random.key(0), (MOMENT_DRAWS, q.noise_size), q.mean.dtype)
     thetas = jax.lax.map(q.push, noise, batch_size=256)

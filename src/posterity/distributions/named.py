@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posterity import memory
+from posterity.cpu.compile import kept_jit
 from posterity.distributions.draws import Draws
 from posterity.distributions.spool import scratch
 from posterity.model.target import AbstractTarget
@@ -15,7 +15,7 @@ from posterity.model.target import AbstractTarget
 ROWS = 1_024  # draws at a time
 
 
-@eqx.filter_jit
+@kept_jit
 def of_theta(
     target: AbstractTarget, theta: jax.Array, paths: tuple[str, ...]
 ) -> dict[str, jax.Array]:

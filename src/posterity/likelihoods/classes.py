@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from posterity.checks import MOST_WIDE, Settings
 from posterity.dtypes import float_dtype
 from posterity.likelihoods.likelihood import AbstractLikelihood, Kind, Unknowns
 from posterity.storable import stored
@@ -84,10 +85,9 @@ class Categorical(AbstractLikelihood):
     number: int = eqx.field(static=True)
 
     def __init__(self, classes: int) -> None:
-        if int(classes) != classes or classes < 2:
-            raise ValueError(
-                f"Categorical: classes must be a whole number from 2, not {classes!r}."
-            )
+        wrong = Settings("likelihoods.Categorical")
+        wrong.counts(least=2, most=MOST_WIDE, classes=classes)
+        wrong.refuse()
         self.number = int(classes)
 
     def stored_as(self) -> dict[str, Any]:

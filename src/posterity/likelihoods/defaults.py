@@ -25,6 +25,7 @@ REACH, PANELS, POINTS = 15.0, 80, 8  # half the range of t; panels in it; points
 WIDTH = 2 * REACH / PANELS
 SEARCH = 121  # points at which the bulk of a density is looked for,
 ROUNDS, BLIND = 6, 14  # so many times, with and without known moments to start from
+MISSING = 0.02  # of a density's mass, beyond which it is none
 LEVELS = 64  # targets that stand for a distribution
 _ROOTS, _SHARES = np.polynomial.legendre.leggauss(POINTS)
 
@@ -45,6 +46,16 @@ def known(of: Callable[[], Any]) -> Any:
         return of()
     except (NotImplementedError, AttributeError):
         return None
+
+
+def moments(given: dist.Distribution) -> tuple[Any, Any] | None:
+    """NumPyro's mean and variance of y; None where it has none.
+
+    Of angles it has the circular mean and variance, which are not those of the number y.
+    """
+    if given.support is dist.constraints.circular:
+        return None
+    return known(lambda: (given.mean, given.variance))
 
 
 def label_log_probs(given: dist.Distribution, classes: int, dtype: Any) -> jax.Array:
@@ -71,14 +82,23 @@ def nodes(given: dist.Distribution, classes: int = 0, dtype: Any = None) -> Poin
         y, weights = _count_nodes(given)
     else:
         y, weights = _Panels(given).nodes()
-    return y, weights / jnp.sum(weights, axis=0)
+    return y, weights / one(jnp.sum(weights, axis=0))
+
+
+def one(total: jax.Array) -> jax.Array:
+    """The mass of a density, which should be 1; NaN where it is not nearly so.
+
+    Where arithmetic in single precision has eaten a density (NumPyro's negative binomial from
+    means of about 10³ on), what would be derived from it is nothing.
+    """
+    return jnp.where(jnp.abs(total - 1) < MISSING, total, jnp.nan)
 
 
 def mean_and_var(points: Points) -> tuple[jax.Array, jax.Array]:
     """The mean and variance of y, from `nodes`: (*batch,) each."""
     y, weights = points
-    mean = jnp.sum(jnp.where(weights > 0, weights * y, 0), axis=0)
-    off = jnp.where(weights > 0, y - mean, 0)
+    mean = jnp.sum(jnp.where(weights == 0, 0, weights * y), axis=0)
+    off = jnp.where(weights == 0, 0, y - mean)
     return mean, jnp.sum(weights * off**2, axis=0)
 
 
@@ -123,7 +143,10 @@ def curvature(
 
 
 def cdf(given: dist.Distribution, y: jax.Array) -> jax.Array:
-    """P(Y ≤ y), NumPyro's where it has one: 0 and 1 outside the support, and never NaN."""
+    """P(Y ≤ y), NumPyro's where it has one: 0 and 1 outside the support.
+
+    NaN where it would be integrated from a density that does not integrate to one.
+    """
     low, high = edges(given.support)
     inside = jnp.clip(y, low, high)
     if given.support.is_discrete:
@@ -139,7 +162,7 @@ def cdf(given: dist.Distribution, y: jax.Array) -> jax.Array:
         found = lazily(unknown, found, numeric, given, inside)
     found = jnp.where(y < low, 0.0, jnp.where(y >= high, 1.0, found))
     found = jnp.where(y == -jnp.inf, 0.0, jnp.where(y == jnp.inf, 1.0, found))
-    return jnp.clip(jnp.nan_to_num(found), 0.0, 1.0)
+    return jnp.clip(found, 0.0, 1.0)
 
 
 def cdf_of_labels(given: dist.Distribution, y: jax.Array, classes: int, dtype: Any) -> jax.Array:
@@ -213,7 +236,9 @@ def _cdf_of_counts(given: dist.Distribution, y: jax.Array) -> jax.Array:
 
         start = jnp.full(given.batch_shape, HEAD - 1.0, y.dtype)
         correction = (slope(whole) - slope(start)) / 24
-        return summed[..., -1] + _tail(given).mass(whole + 0.5) - correction
+        rest, mass = _tail(given).masses(whole + 0.5)
+        head = summed[..., -1]
+        return jnp.where(jnp.isnan(one(head + rest)), jnp.nan, head + mass - correction)
 
     return jnp.clip(lazily(whole >= HEAD, found, with_tail, given, whole), 0.0, 1.0)
 
@@ -250,14 +275,11 @@ class _Panels:
 
     def cdf(self, y: jax.Array) -> jax.Array:
         """P(Y ≤ y), of total 1."""
-        total, mass = self._masses(y)
-        return mass / total
+        total, mass = self.masses(y)
+        return mass / one(total)
 
-    def mass(self, y: jax.Array) -> jax.Array:
-        """∫ p up to y."""
-        return self._masses(y)[1]
-
-    def _masses(self, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def masses(self, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """∫ p of all y, and up to y."""
         starts = jnp.asarray(np.arange(PANELS) * WIDTH - REACH, jnp.result_type(float))
         batch = self._given.batch_shape
 
@@ -340,10 +362,10 @@ class _Panels:
 
     def _start(self, dtype: Any, batch: tuple[int, ...]) -> tuple[Points, int]:
         nothing = jnp.zeros(batch, dtype), jnp.ones(batch, dtype)
-        moments = known(lambda: (self._given.mean, self._given.variance))
-        if moments is None or self._part:
+        found = moments(self._given)
+        if found is None or self._part:
             return nothing, BLIND
-        mean, sd = (jnp.broadcast_to(part, batch) for part in (moments[0], jnp.sqrt(moments[1])))
+        mean, sd = (jnp.broadcast_to(part, batch) for part in (found[0], jnp.sqrt(found[1])))
         centre = self._transform.inv(mean)
         width = sd / jnp.exp(self._transform.log_abs_det_jacobian(centre, mean))
         usable = jnp.isfinite(centre) & jnp.isfinite(width) & (width > 0)

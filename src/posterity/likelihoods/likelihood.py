@@ -33,8 +33,10 @@ class AbstractLikelihood(Frozen):
 
     A subclass gives `kind`, `outputs_per_target` and `distribution`. All else has a default, by
     NumPyro's closed form where it has one, else by enumeration, quadrature or automatic
-    differentiation of the density; override what is known better. Fields that are NumPyro
-    distributions are unknowns with these priors. Fields that are `po.learned` are learned.
+    differentiation of the density; override what is known better, and let
+    `po.testing.check_likelihood` compare every figure with draws. docs/likelihoods.md lists all.
+    Fields that are NumPyro distributions are unknowns with these priors. Fields that are
+    `po.learned` are learned.
 
     Attributes:
         kind: what the targets are. ``"classification"``: labels 0 … K − 1. ``"ordinal"``: ordered
@@ -208,8 +210,22 @@ class AbstractLikelihood(Frozen):
             p = jnp.exp(defaults.label_log_probs(given, classes, self.target_dtype))
             p = p[:, 1] if classes == 2 else p
             return p, p * (1 - p)
-        found = defaults.known(lambda: (given.mean, given.variance))
+        found = defaults.moments(given)
         return found or defaults.mean_and_var(self._nodes(given))
+
+    @property
+    def has_moments(self) -> bool:
+        """Whether y has a finite mean and variance, at any of a few outputs."""
+        with jax.ensure_compile_time_eval():
+            for given in self._probed():
+                found = defaults.moments(given)
+                if found is None or bool(np.all([np.isfinite(part).all() for part in found])):
+                    return True  # where NumPyro has no answer, it is found by quadrature
+        return False
+
+    def sample(self, given: dist.Distribution, key: jax.Array) -> jax.Array:
+        """One y from a `distribution` of this likelihood: of its batch shape."""
+        return given.sample(key)
 
     def entropy(self, outputs: jax.Array, unknowns: Unknowns) -> jax.Array:
         """H[y | θ] = −E log p(y | θ) in nats, summed over the row's targets: (rows,)."""
@@ -220,7 +236,9 @@ class AbstractLikelihood(Frozen):
         return _by_row(jnp.broadcast_to(found, given.batch_shape))
 
     def cdf(self, given: dist.Distribution, y: jax.Array) -> jax.Array:
-        """P(Y ≤ y), of ordered labels too: monotone in y, 0 or 1 outside the support, never NaN.
+        """P(Y ≤ y), of ordered labels too: monotone in y, 0 or 1 outside the support.
+
+        NaN where it would be integrated from a density that does not integrate to one.
 
         Args:
             given: a `distribution` of this likelihood. y: of its batch shape, with axes in front.

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 
+from posterity.checks import Settings
 from posterity.likelihoods.likelihood import Unknowns
 from posterity.likelihoods.regression import AbstractRegressionLikelihood, Scale, checked_scale
 from posterity.storable import stored
@@ -34,7 +35,9 @@ class Normal(AbstractRegressionLikelihood):
     scale: Scale
 
     def __init__(self, scale: Scale = 1.0) -> None:
-        self.scale = checked_scale(scale, "likelihoods.Normal: scale")
+        wrong = Settings("likelihoods.Normal")
+        self.scale = checked_scale(wrong, scale)
+        wrong.refuse()
 
     def noise_levels(self) -> np.ndarray:
         """−1 and 1: a normal's log density is quadratic, and knows no more than the variance."""

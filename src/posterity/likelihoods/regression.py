@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from posterity.checks import Settings, is_real, said
 from posterity.dtypes import largest_magnitude
 from posterity.learnable import is_learned
 from posterity.likelihoods.likelihood import AbstractLikelihood, Kind, Unknowns
@@ -75,24 +76,30 @@ def diagonal(each: jax.Array) -> jax.Array:
     return jax.vmap(jnp.diag)(each.reshape(each.shape[0], -1))
 
 
-def checked_scale(scale: Any, name: str) -> Scale:
+def checked_scale(wrong: Settings, scale: Any) -> Scale:
     """A scale as a number, a distribution over positive numbers, a learned number or "net"."""
     if isinstance(scale, str):
         if scale != "net":
-            raise ValueError(f'{name} as a word can only be "net", not {scale!r}.')
-        return "net"
+            wrong.add("scale", f'as a word can only be "net", not {said(scale)}')
+        return scale
     if isinstance(scale, dist.Distribution):
-        if scale.shape():
-            raise ValueError(f"{name}'s prior must be of one number, not of shape {scale.shape()}.")
-        if scale.support.is_discrete or bool(np.any(scale.support(-np.logspace(-6, 6, 13)))):
-            raise ValueError(
-                f"{name}'s prior {type(scale).__name__} allows numbers that are not positive; use "
-                "HalfNormal, LogNormal, Gamma, …"
-            )
+        _check_prior(wrong, scale)
         return scale
     if is_learned(scale):
         return scale
-    number = float(scale)
-    if not 0 < number < largest_magnitude():
-        raise ValueError(f"{name} must be positive and finite, not {scale}.")
-    return number
+    most = largest_magnitude()
+    if not is_real(scale) or not 0 < float(scale) < most:
+        wrong.add("scale", f"must be positive and finite (below {most:g}), not {said(scale)}")
+        return scale
+    return float(scale)
+
+
+def _check_prior(wrong: Settings, prior: dist.Distribution) -> None:
+    if prior.shape():
+        wrong.add("scale", f"has a prior of shape {prior.shape()}, and must be one number")
+    elif prior.support.is_discrete or bool(np.any(prior.support(-np.logspace(-6, 6, 13)))):
+        wrong.add(
+            "scale",
+            f"has a prior {type(prior).__name__} that allows numbers that are not positive; use "
+            "HalfNormal, LogNormal, Gamma, …",
+        )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from posterity.checks import Settings
 from posterity.likelihoods.likelihood import Unknowns
 from posterity.likelihoods.regression import AbstractRegressionLikelihood, Scale, checked_scale
 from posterity.storable import stored
@@ -34,12 +35,11 @@ class StudentT(AbstractRegressionLikelihood):
     df: float
 
     def __init__(self, df: float = 4.0, scale: Scale = 1.0) -> None:
+        wrong = Settings("likelihoods.StudentT")
+        wrong.within(lambda v: 2 < v < np.inf, "above 2, where the variance exists", df=df)
+        self.scale = checked_scale(wrong, scale)
+        wrong.refuse()
         self.df = float(df)
-        if not 2 < self.df < float("inf"):
-            raise ValueError(
-                f"likelihoods.StudentT: df must be above 2, where the variance exists, not {df}."
-            )
-        self.scale = checked_scale(scale, "likelihoods.StudentT: scale")
 
     def noise_levels(self) -> np.ndarray:
         """The medians of 64 equally probable parts of the t distribution."""
@@ -60,5 +60,6 @@ class StudentT(AbstractRegressionLikelihood):
     def cdf(self, given: dist.Distribution, y: jax.Array) -> jax.Array:
         """½ + ½ sign(t) I(t² / (df + t²); ½, df/2), which is exact near t = 0 in float32 too."""
         t = (y - given.loc) / given.scale
-        share = jax.scipy.special.betainc(0.5, 0.5 * self.df, t**2 / (self.df + t**2))
+        # In this form, as t² may overflow.
+        share = jax.scipy.special.betainc(0.5, 0.5 * self.df, 1 / (1 + self.df / t**2))
         return 0.5 + 0.5 * jnp.sign(t) * share

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from posterity.checks import MOST_SIDE_BY_SIDE, Settings
 from posterity.distributions.draws import Draws
-from posterity.methods.checks import check_counts
 from posterity.methods.method import AbstractMethod, Fitted
 from posterity.model.net_target import Batch, Target
 
@@ -60,7 +60,13 @@ class MAP(AbstractMethod):
     in_step = True
 
     def __post_init__(self) -> None:
-        check_counts("MAP", steps=self.steps, chains=self.chains)
+        wrong = Settings("MAP")
+        wrong.counts(steps=self.steps)
+        wrong.counts(most=MOST_SIDE_BY_SIDE, chains=self.chains)
+        wrong.counts(none=True, batch_size=self.batch_size)
+        says = "an Optax optimiser, such as optax.adam(1e-3)"
+        wrong.instances(optax.GradientTransformation, says, none=True, optimizer=self.optimizer)
+        wrong.refuse()
 
     @property
     def total_steps(self) -> int:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from posterity.checks import MOST_NUMBERS, MOST_SIDE_BY_SIDE, Settings
 from posterity.distributions.draws import Draws
-from posterity.methods.checks import check_counts
 from posterity.methods.method import AbstractMethod, Fitted, of_chain
 from posterity.model.net_target import Target
 
@@ -22,15 +22,25 @@ class AbstractSampler(AbstractMethod):
 
     collects = True
 
-    def _check_counts(self, **others: int | None) -> None:
-        """Refuse settings of the run that are no whole numbers from 1, and `others` likewise."""
-        check_counts(
-            type(self).__name__,
-            chains=self.chains,
-            draws=self.draws,
-            thin=self.thin,
-            **others,
+    def _run_settings(self, warmup: int = 1) -> Settings:
+        """What is wrong with the settings of the run.
+
+        Args:
+            warmup: the shortest that is allowed.
+        """
+        wrong = Settings(type(self).__name__)
+        wrong.counts(most=MOST_SIDE_BY_SIDE, chains=self.chains)
+        wrong.counts(draws=self.draws, thin=self.thin)
+        # Where its default follows from the two others, it is not known before they are.
+        wrong.counts(
+            least=warmup, none="draws" in wrong.named or "thin" in wrong.named, warmup=self.warmup
         )
+        if not wrong.named and self.warmup + self.draws * self.thin > MOST_NUMBERS:
+            wrong.say(
+                f"warmup + draws × thin must be at most {MOST_NUMBERS:,}, not "
+                f"{self.warmup + self.draws * self.thin:,}"
+            )
+        return wrong
 
     @property
     def total_steps(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posterity.copying import Frozen
 from posterity.inputs import InputSpec
@@ -137,6 +138,7 @@ def check_outputs(
     """
     found = trace(model.net, template, inputs)
     _refuse_other_outputs(found.out, model.likelihood, y_shape)
+    model.net.check(jax.tree.map(_rows_like, found.inputs.shapes(ROWS)))
     return found.inputs, found.convolves
 
 
@@ -174,6 +176,13 @@ def _refuse_other_outputs(
             f"net: its outputs are {out.dtype}, and must be floating-point numbers. Leave out what "
             "rounds them, or end with .astype(float)."
         )
+
+
+def _rows_like(shape: jax.ShapeDtypeStruct) -> np.ndarray:
+    """Some rows of given shape and type: numbers between −1 and 1, or ones."""
+    if not jnp.issubdtype(shape.dtype, jnp.floating):
+        return np.ones(shape.shape, shape.dtype)
+    return np.cos(np.arange(np.prod(shape.shape))).reshape(shape.shape).astype(shape.dtype)
 
 
 def path_name(path: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from posterity.nets.net import AbstractNet, Params
 from posterity.storable import stored
@@ -76,11 +77,15 @@ class EquinoxNet(AbstractNet):
 
 
 class NNXNet(AbstractNet):
-    """A Flax NNX module that takes whole batches; its `nnx.Param` variables are the parameters."""
+    """A Flax NNX module that takes whole batches; its `nnx.Param` variables are the parameters.
+
+    What else it holds (keys that recurrent cells carry, statistics that are frozen) stays as it is.
+    """
 
     holds_weights: ClassVar[bool] = True
     graph: Any = eqx.field(static=True)
     held: Any
+    rest: Any
 
     def init(self, key: jax.Array) -> Params:
         """The `nnx.Param` values that the module holds."""
@@ -89,25 +94,81 @@ class NNXNet(AbstractNet):
 
     def apply(self, params: Params, x: Any) -> jax.Array:
         """The module with its parameters replaced by `params`, applied to the batch `x`."""
+        return self._called(params, self.rest, x)
+
+    def _called(self, params: Params, rest: Any, x: Any) -> jax.Array:
         from flax import nnx
 
         state = nnx.State(jax.tree.map(nnx.Param, params))
-        return nnx.merge(self.graph, state)(x)
+        # New variables: what a call changes in them (a cell counts its keys) goes with them.
+        return nnx.merge(self.graph, state, jax.tree.map(lambda leaf: leaf, rest))(x)
+
+    def check(self, x: Any) -> None:
+        """Refuse a module whose outputs depend on the random keys that it holds."""
+        keys = [leaf for leaf in jax.tree.leaves(self.rest) if _is_key(leaf)]
+        if not keys:
+            return
+
+        def outputs(number: int) -> jax.Array:
+            def other(leaf: Any) -> Any:
+                return jax.random.fold_in(leaf, number) if _is_key(leaf) else leaf
+
+            return self._called(self.held, jax.tree.map(other, self.rest), x)
+
+        first, second = map(np.asarray, (outputs(1), outputs(2)))
+        if not np.array_equal(first, second, equal_nan=True):
+            raise ValueError(
+                "net: the outputs of the NNX module depend on random keys that it holds: it draws "
+                "noise, or a random initial carry, which the posterior would not know about. "
+                "Switch it off with net.eval(), or remove it."
+            )
+
+
+def _is_key(leaf: Any) -> bool:
+    return eqx.is_array(leaf) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _from_nnx(module: Any) -> NNXNet:
     from flax import nnx
 
+    _refuse_active(module)
     split: Any = nnx.split  # its types promise a variadic tuple
     graph, params, rest = split(module, nnx.Param, ...)
-    kinds = sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(rest)})
+    known = nnx.RngState, nnx.BatchStat
+    kinds = sorted(
+        {type(v).__name__ for _, v in nnx.to_flat_state(rest) if not isinstance(v, known)}
+    )
     if kinds:
         raise ValueError(
-            f"net: the NNX module holds {', '.join(kinds)} beside its Params (dropout keys or "
-            "batch statistics). A Bayesian net has no state but its weights: use "
-            "LayerNorm or GroupNorm instead of BatchNorm, and remove Dropout."
+            f"net: the NNX module holds {', '.join(kinds)} beside its Params. A Bayesian net has "
+            "no state but its weights: make them Params, plain arrays or numbers, or remove them."
         )
-    return NNXNet(graph, nnx.to_pure_dict(params))
+    return NNXNet(graph, nnx.to_pure_dict(params), rest)
+
+
+def _refuse_active(module: Any) -> None:
+    """Refuse layers that are random, or that make rows depend on each other, unless switched off.
+
+    Raises:
+        ValueError: there is one; the message names it by path.
+    """
+    from flax import nnx
+
+    for path, part in nnx.iter_modules(module):
+        name = f"{type(part).__name__} ({'.'.join(map(str, path)) or 'itself'})"
+        rate = getattr(part, "rate", None) or getattr(part, "dropout_rate", None)
+        if rate and not getattr(part, "deterministic", True):
+            raise ValueError(
+                f"net: the NNX module contains an active {name}, whose noise the posterior would "
+                "not know about; the prior regularises instead. Remove it, or switch it off with "
+                "net.eval()."
+            )
+        if not getattr(part, "use_running_average", True):
+            raise ValueError(
+                f"net: the NNX module contains an active {name}, whose statistics are those of "
+                "the batch (BatchStat), so that rows would not be independent given the weights. "
+                "Use LayerNorm or GroupNorm, or freeze its statistics with net.eval()."
+            )
 
 
 def as_net(given: Any) -> AbstractNet:
@@ -121,7 +182,7 @@ def as_net(given: Any) -> AbstractNet:
 
     Raises:
         TypeError: none of these.
-        ValueError: the module has dropout or batch statistics.
+        ValueError: the module has dropout or batch statistics that are not switched off.
     """
     if isinstance(given, AbstractNet):
         return given
@@ -132,6 +193,12 @@ def as_net(given: Any) -> AbstractNet:
     flax = sys.modules.get("flax")
     if flax is not None and isinstance(given, flax.nnx.Module):
         return _from_nnx(given)
+    linen = sys.modules.get("flax.linen")
+    if linen is not None and isinstance(given, linen.Module):
+        raise TypeError(
+            "net: a Flax Linen module holds no parameters; give two functions of it, with some "
+            "rows of x: (lambda key: net.init(key, x[:1]), net.apply)."
+        )
     raise TypeError(
         "net: expected one of po.nets, an Equinox module, a Flax NNX module or a pair of functions "
         f"(init, apply), got {type(given).__name__}."

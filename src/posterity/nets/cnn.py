@@ -8,7 +8,9 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
+from posterity.checks import MOST_WIDE, Settings
 from posterity.nets import parts
 from posterity.nets.net import AbstractNet
 from posterity.storable import stored
@@ -39,7 +41,8 @@ class CNN(AbstractNet):
     deep into rectifiers"), N(0, 1/fan-in) in the last layer, and sets b = 0.
 
     Raises:
-        ValueError: a size below one, or not one pool for every convolution.
+        ValueError: an argument out of range, or not one pool for every convolution; the message
+            names all of them.
 
     >>> import jax
     >>> net = CNN((8, 8, 1), [4, 8], [16], 10)
@@ -69,14 +72,25 @@ class CNN(AbstractNet):
         pool: int | Sequence[int] = 2,
         activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
     ) -> None:
-        self.in_shape = parts.image_shape(in_shape, "CNN")
-        self.channels = parts.whole(channels, "CNN: channels")
-        self.hidden = parts.whole(hidden, "CNN: hidden")
-        (self.out_size,) = parts.whole([out_size], "CNN: out_size")
-        (self.kernel,) = parts.whole([kernel], "CNN: kernel")
-        pools = [pool] * len(self.channels) if isinstance(pool, int) else pool
-        self.pool = parts.whole(pools, "CNN: pool", len(self.channels))
+        wrong = Settings("CNN")
+        shape = wrong.sizes("in_shape", in_shape, length=3)
+        maps = wrong.sizes("channels", channels)
+        widths = wrong.sizes("hidden", hidden)
+        wrong.counts(most=MOST_WIDE, out_size=out_size, kernel=kernel)
+        if np.iterable(pool) and not isinstance(pool, str):
+            # A wrong number of channels is told by itself.
+            stages = -1 if "channels" in wrong.named else len(maps)
+            pools = wrong.sizes("pool", pool, length=stages)
+        else:
+            wrong.counts(most=MOST_WIDE, pool=pool)
+            pools = () if "pool" in wrong.named else (int(pool),) * len(maps)
+        wrong.functions(activation=activation)
+        wrong.refuse()
+        self.in_shape = shape[0], shape[1], shape[2]
+        self.channels, self.hidden, self.pool = maps, widths, pools
+        self.out_size, self.kernel = int(out_size), int(kernel)
         self.activation = activation
+        parts.check_size("CNN", self._shapes())
 
     @property
     def flat_size(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 
+from posterity.checks import MOST_WIDE, Settings
 from posterity.nets.cnn import CNN
 
 
@@ -37,6 +38,11 @@ def LeNet5(
     >>> net.channels, net.flat_size, net.hidden
     ((6, 16, 120), 5880, (84,))
     """
+    wrong = Settings("LeNet5")
+    wrong.counts(most=MOST_WIDE, classes=classes)
+    wrong.sizes("in_shape", in_shape, length=3)
+    wrong.functions(activation=activation)
+    wrong.refuse()
     return CNN(
         in_shape, [6, 16, 120], [84], classes, kernel=5, pool=[2, 2, 1], activation=activation
     )

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from posterity.checks import MOST_WIDE, Settings
 from posterity.dtypes import float_dtype
 from posterity.nets import parts
 from posterity.nets.net import AbstractNet
@@ -38,7 +39,7 @@ class MLP(AbstractNet):
     computed with features first, which is faster on CPU; the numbers are the same.
 
     Raises:
-        ValueError: a size below one.
+        ValueError: an argument out of range; the message names all of them.
 
     >>> import jax
     >>> net = MLP(2, [5, 5], 1)
@@ -62,13 +63,16 @@ class MLP(AbstractNet):
         activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
         use_bias: bool = True,
     ) -> None:
-        self.in_size = int(in_size)
-        self.hidden = tuple(int(width) for width in hidden)
-        self.out_size = int(out_size)
+        wrong = Settings("MLP")
+        wrong.counts(most=MOST_WIDE, in_size=in_size, out_size=out_size)
+        widths = wrong.sizes("hidden", hidden)
+        wrong.functions(activation=activation)
+        wrong.flags(use_bias=use_bias)
+        wrong.refuse()
+        self.in_size, self.hidden, self.out_size = int(in_size), widths, int(out_size)
         self.activation = activation
         self.use_bias = bool(use_bias)
-        if min(self.sizes) < 1:
-            raise ValueError(f"MLP: every size must be at least 1, got {self.sizes}.")
+        parts.check_size("MLP", [*zip(self.sizes[:-1], self.sizes[1:])])
 
     @property
     def sizes(self) -> tuple[int, ...]:

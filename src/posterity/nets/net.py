@@ -44,6 +44,13 @@ class AbstractNet(Frozen):
         """
         return False
 
+    def check(self, x: Any) -> None:
+        """Refuse a net by what it does to a few rows `x`: nothing by default.
+
+        Raises:
+            ValueError: its outputs are no function of its weights and of each row.
+        """
+
     @abstractmethod
     def init(self, key: jax.Array) -> Params:
         """Initial parameters: a pytree of floating-point arrays whose paths name them."""

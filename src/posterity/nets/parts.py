@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from posterity.checks import MOST_NUMBERS, Settings
 from posterity.dtypes import float_dtype
 
 Shape = tuple[int, ...]
@@ -103,26 +105,17 @@ def as_images(x: jax.Array, in_shape: Shape, net: str) -> jax.Array:
     return x
 
 
-def image_shape(in_shape: Sequence[int], net: str) -> tuple[int, int, int]:
-    """`in_shape` as height, width and channels.
+def check_size(net: str, shapes: Sequence[Shape]) -> None:
+    """Refuse weights of more numbers than θ can have.
 
     Raises:
-        ValueError: it is not three whole numbers from 1.
+        ValueError: they have.
     """
-    height, width, channels = whole(in_shape, f"{net}: in_shape", 3)
-    return height, width, channels
-
-
-def whole(numbers: Sequence[int], name: str, length: int | None = None) -> Shape:
-    """`numbers` as integers from 1.
-
-    Raises:
-        ValueError: one of them is none, or there are not `length` of them.
-    """
-    found = tuple(numbers)
-    if length is not None and len(found) != length:
-        raise ValueError(f"{name}: {length} numbers are needed, got {found!r}.")
-    for index, number in enumerate(found):
-        if isinstance(number, bool) or int(number) != number or number < 1:
-            raise ValueError(f"{name}[{index}] must be a whole number from 1, not {number!r}.")
-    return tuple(map(int, found))
+    wrong = Settings(net)
+    count = sum(math.prod(shape) for shape in shapes)
+    if count > MOST_NUMBERS:
+        wrong.say(
+            f"it would have {count:,} weights, {count * 4e-9:,.0f} GB in single precision; at most "
+            f"{MOST_NUMBERS:,} can be numbered"
+        )
+    wrong.refuse()

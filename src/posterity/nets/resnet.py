@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from posterity.checks import MOST_WIDE, Settings, is_whole, said
 from posterity.nets import parts
 from posterity.nets.net import AbstractNet
 from posterity.storable import stored
@@ -17,7 +18,7 @@ from posterity.storable import stored
 Activation = Literal["tlu", "silu"]
 
 EPSILON = 1e-6  # of the normalisation, as in the paper
-DEEPEST_STORED = 3_000  # layers of a net that is read from a file; the paper's largest has 1,202
+DEEPEST = 3_002  # layers of a net; the paper's largest has 1,202
 LARGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks per stage of the nets for large images
 
 
@@ -102,16 +103,22 @@ class ResNet(AbstractNet):
         *,
         activation: Activation = "tlu",
     ) -> None:
-        (self.depth,) = parts.whole([depth], "ResNet: depth")
-        if self.depth not in LARGE and (self.depth < 8 or self.depth % 6 != 2):
-            raise ValueError(
-                f"ResNet: depth must be 18, 34 or 6n + 2 (8, 14, 20, 32, …), not {depth!r}."
+        wrong = Settings("ResNet")
+        known = is_whole(depth) and (depth in LARGE or (8 <= depth <= DEEPEST and depth % 6 == 2))
+        if not known:
+            wrong.add(
+                "depth",
+                f"must be 18, 34 or 6n + 2 (8, 14, 20, 32, …, at most {DEEPEST}), not "
+                f"{said(depth)}",
             )
-        (self.out_size,) = parts.whole([out_size], "ResNet: out_size")
-        side = 224 if self.depth in LARGE else 32
-        self.in_shape = parts.image_shape(in_shape or (side, side, 3), "ResNet")
-        if activation not in get_args(Activation):
-            raise ValueError(f'ResNet: activation must be "tlu" or "silu", not {activation!r}.')
+        wrong.counts(most=MOST_WIDE, out_size=out_size)
+        side = 224 if known and depth in LARGE else 32
+        shape = (side, side, 3) if in_shape is None else in_shape
+        sizes = wrong.sizes("in_shape", shape, length=3)
+        wrong.among(get_args(Activation), activation=activation)
+        wrong.refuse()
+        self.depth, self.out_size = int(depth), int(out_size)
+        self.in_shape = sizes[0], sizes[1], sizes[2]
         self.activation = activation
         least = self._plan.reduction
         if max(self.in_shape[:2]) <= least:
@@ -121,11 +128,6 @@ class ResNet(AbstractNet):
                 + " Use depth 20 for small images."
                 * (self.depth in LARGE)
             )
-
-    def check_stored(self) -> None:
-        """Refuse the depth of a forged file, before its layers are gone through."""
-        if self.depth > DEEPEST_STORED:
-            raise ValueError(f"ResNet: no net of depth {self.depth} is read from a file.")
 
     @property
     def _plan(self) -> _Plan:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from posterity.checks import MOST_WIDE, Settings
 from posterity.nets import parts
 from posterity.nets.net import AbstractNet
 from posterity.storable import stored
@@ -43,7 +44,7 @@ class Recurrent(AbstractNet):
     gates.
 
     Raises:
-        ValueError: a size below one, or an unknown cell.
+        ValueError: an argument out of range; the message names all of them.
 
     >>> import jax
     >>> net = Recurrent(2, 8, 1)
@@ -57,12 +58,17 @@ class Recurrent(AbstractNet):
     cell: Cell = eqx.field(static=True)
 
     def __init__(self, in_size: int, hidden: int, out_size: int, *, cell: Cell = "gru") -> None:
-        (self.in_size,) = parts.whole([in_size], "Recurrent: in_size")
-        (self.hidden,) = parts.whole([hidden], "Recurrent: hidden")
-        (self.out_size,) = parts.whole([out_size], "Recurrent: out_size")
-        if cell not in get_args(Cell):
-            raise ValueError(f'Recurrent: cell must be "gru" or "tanh", not {cell!r}.')
+        wrong = Settings("Recurrent")
+        wrong.counts(most=MOST_WIDE, in_size=in_size, hidden=hidden, out_size=out_size)
+        wrong.among(get_args(Cell), cell=cell)
+        wrong.refuse()
+        self.in_size, self.hidden, self.out_size = int(in_size), int(hidden), int(out_size)
         self.cell = cell
+        parts.check_size("Recurrent", self._shapes())
+
+    def _shapes(self) -> list[parts.Shape]:
+        width = self.hidden * (3 if self.cell == "gru" else 1)
+        return [(self.in_size, width), (self.hidden, width), (self.hidden, self.out_size)]
 
     @property
     def rowwise(self) -> bool:
@@ -71,8 +77,8 @@ class Recurrent(AbstractNet):
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Weights from N(0, 1/fan-in), biases zero."""
-        width = self.hidden * (3 if self.cell == "gru" else 1)
-        shapes = [(self.in_size, width), (self.hidden, width), (self.hidden, self.out_size)]
+        shapes = self._shapes()
+        width = shapes[0][1]
         weight, recurrent, last = parts.random_weights(key, shapes, [parts.LINEAR] * 3)
         first = {"weight": weight, "recurrent": recurrent, "bias": parts.zeros(width)}
         if self.cell == "gru":

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from posterity import memory
+from posterity.checks import Settings, is_real, said
 from posterity.counts import checked_draws
 from posterity.cpu.compile import use_compilation_cache
 from posterity.data.batches import as_targets
@@ -15,7 +17,7 @@ from posterity.frames import joined
 from posterity.inputs import read, row_count, take
 from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.net_target import Target
-from posterity.predict import quantiles, refusal, stream
+from posterity.predict import precision, quantiles, refusal, stream
 from posterity.predict.quantiles import Of
 from posterity.predict.refusal import Rule
 from posterity.predict.source import Source, source_of
@@ -32,7 +34,10 @@ def predict(
     inputs = given.converted(target.inputs)
     use_compilation_cache()
     source = source_of(target, distribution, seed, count)
-    found = stream.moments(source, inputs)
+    found, double = stream.moments_and_double(source, inputs)
+    figures = found.mean, found.var, found.m2, found.entropy
+    bad = np.any([~np.isfinite(part).reshape(len(part), -1).all(1) for part in figures], axis=0)
+    precision.tell("predict: mean or sd is not finite", bad, _why(target.likelihood), 4)
     return Predictive(
         mean=found.mean,
         aleatoric=_add_classes(found.var, target.likelihood),
@@ -41,7 +46,21 @@ def predict(
         _expected_entropy=found.entropy,
         _source=source,
         _x=inputs,
+        _double=double,
         _labels=given.labels,
+    )
+
+
+def _why(likelihood: AbstractLikelihood) -> str:
+    """Why figures are not finite, and what to do, as a sentence."""
+    if not likelihood.has_moments:
+        return (
+            f"under {type(likelihood).__name__} y has none. quantile, interval and log_prob need "
+            "none."
+        )
+    return (
+        "the outputs of the net are too large there for double precision, or for NumPyro's "
+        "formulas. Compare these rows of x with those of the data; take(rows) leaves rows out."
     )
 
 
@@ -75,6 +94,7 @@ class Predictive:
     _expected_entropy: np.ndarray = dataclasses.field(repr=False)
     _source: Source = dataclasses.field(repr=False)
     _x: Any = dataclasses.field(repr=False)
+    _double: np.ndarray = dataclasses.field(repr=False)  # rows that single precision cannot hold
     _loc: float = dataclasses.field(default=0.0, repr=False)
     _scale: float = dataclasses.field(default=1.0, repr=False)
     _labels: Any = dataclasses.field(default=None, repr=False, compare=False)
@@ -215,8 +235,12 @@ class Predictive:
             ranks = quantiles.ranks(self.probs, levels)
             return ranks if np.ndim(q) else ranks[0]
         mean, sd = self._unscaled(of)
-        found = quantiles.solve(self._source, self._x, levels, mean, sd, of)
-        found = (self._loc + self._scale * found).astype(mean.dtype)
+        found = quantiles.solve(self._source, self._x, levels, mean, sd, of, self._double)
+        if self._scale != 1.0 or self._loc != 0.0:
+            found = precision.fitting(
+                self._loc + self._scale * np.asarray(found, float), mean.dtype
+            )
+        self._tell("quantile", np.moveaxis(found, 0, 1))
         return found if np.ndim(q) else found[0]
 
     def interval(self, p: float = 0.9, *, of: Of | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -226,8 +250,8 @@ class Predictive:
             p: probability in (0, 1).
             of: as in `quantile`.
         """
-        if not 0 < p < 1:
-            raise ValueError(f"p: must lie between 0 and 1, not {p!r}.")
+        if not is_real(p) or not 0 < p < 1:
+            raise ValueError(f"p: must lie between 0 and 1, not {said(p)}.")
         lower, upper = self.quantile([(1 - p) / 2, (1 + p) / 2], of=of)
         return lower, upper
 
@@ -264,6 +288,8 @@ class Predictive:
             if (each > SMALLEST_PROBABILITY).all():
                 return np.log(each)
         each = stream.log_prob(self._source, self._x, targets)
+        bad = np.isnan(each) | (each == np.inf)
+        precision.tell("log_prob: it is not a number", bad, _why(self._likelihood))
         return each - np.log(self._scale) * int(np.prod(self._target_shape))
 
     def raw(self, *, of: Of = "mean") -> np.ndarray:
@@ -275,8 +301,31 @@ class Predictive:
         """
         if of not in ("y", "mean"):
             raise ValueError(f'of: must be "y" or "mean", not {of!r}.')
-        drawn = stream.raw(self._source, self._x, of == "y")
-        return drawn if self._likelihood.whole else self._loc + self._scale * drawn
+        shape = int(self._source.draws), *self.mean.shape
+        memory.refuse_size("raw", f"{shape[0]:,} draws of {shape[1]:,} rows", shape)
+        drawn = stream.raw(self._source, self._x, of == "y", self._double)
+        if not self._likelihood.whole:
+            drawn = self._loc + self._scale * drawn
+        elif of == "y":
+            drawn = precision.whole(drawn)
+            self._refuse_saturated(drawn)
+        self._tell("raw", np.moveaxis(drawn, 0, 1))
+        return drawn
+
+    def _refuse_saturated(self, drawn: np.ndarray) -> None:
+        by_row = np.moveaxis(precision.saturated(drawn), 0, 1)
+        bad = np.asarray(by_row.reshape(drawn.shape[1], -1).any(1))
+        if bad.any():
+            raise ValueError(
+                f"raw: counts drawn at {precision.rows_of(bad)} are larger than any that their "
+                "distribution can draw; take(rows) leaves such rows out, quantile and interval "
+                "have their range."
+            )
+
+    def _tell(self, what: str, by_row: np.ndarray) -> None:
+        """Warn of figures, with the rows first, that are not finite."""
+        bad = ~np.isfinite(by_row).reshape(len(by_row), -1).all(1)
+        precision.tell(f"{what}: it is not finite", bad, _why(self._likelihood), 4)
 
     def matched(self, y: Any) -> Any:
         """Targets row by row those of the prediction, and in the order of the columns of `fit`.
@@ -303,6 +352,7 @@ class Predictive:
             aleatoric=self.aleatoric[kept],
             epistemic=self.epistemic[kept],
             _expected_entropy=self._expected_entropy[kept],
+            _double=self._double[kept],
             _x=take(self._x, kept),
             _labels=None if self._labels is None else self._labels[kept],
         )
@@ -321,13 +371,16 @@ class Predictive:
         """
         if self._likelihood.whole:
             raise ValueError("rescaled: only real targets have a scale.")
-        if not 0 < scale < np.inf:
-            raise ValueError(f"scale: must be positive and finite, not {scale!r}.")
+        wrong = Settings("rescaled")
+        wrong.finite(loc=loc)
+        wrong.positive(scale=scale)
+        wrong.refuse()
+        dtype = self.mean.dtype
         return dataclasses.replace(
             self,
-            mean=loc + scale * self.mean,
-            aleatoric=scale**2 * self.aleatoric,
-            epistemic=scale**2 * self.epistemic,
+            mean=precision.fitting(loc + scale * np.asarray(self.mean, float), dtype),
+            aleatoric=precision.fitting(scale**2 * np.asarray(self.aleatoric, float), dtype),
+            epistemic=precision.fitting(scale**2 * np.asarray(self.epistemic, float), dtype),
             _loc=loc + scale * self._loc,
             _scale=scale * self._scale,
         )

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from posterity.checks import is_real, said
 from posterity.predict import stream
 from posterity.predict.source import Source
 
@@ -29,8 +30,8 @@ def cutoff_of(below: float | None, above: float | None, by: Rule) -> float:
     Raises:
         ValueError: as `Predictive.abstain`.
     """
-    if by not in get_args(Rule):
-        raise ValueError(f"by: expected one of {', '.join(get_args(Rule))}, not {by!r}.")
+    if not isinstance(by, str) or by not in get_args(Rule):
+        raise ValueError(f"by: expected one of {', '.join(get_args(Rule))}, not {said(by)}.")
     rising = by in ("entropy", "mutual_information")
     cutoff, other = (above, below) if rising else (below, above)
     needed, excess = ("above", "below") if rising else ("below", "above")
@@ -39,10 +40,10 @@ def cutoff_of(below: float | None, above: float | None, by: Rule) -> float:
         raise ValueError(
             f'abstain: by="{by}" refuses what is {needed} a cutoff; give {needed}={given}.'
         )
-    if rising and not 0 <= cutoff < np.inf:
-        raise ValueError(f"above: must be from 0, in nats, not {cutoff!r}.")
-    if not rising and not 0 < cutoff <= 1:
-        raise ValueError(f"below: must be a probability above 0, not {cutoff!r}.")
+    if rising and not (is_real(cutoff) and 0 <= cutoff < np.inf):
+        raise ValueError(f"above: must be from 0, in nats, not {said(cutoff)}.")
+    if not rising and not (is_real(cutoff) and 0 < cutoff <= 1):
+        raise ValueError(f"below: must be a probability above 0, not {said(cutoff)}.")
     return float(cutoff)
 
 

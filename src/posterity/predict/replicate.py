@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from posterity.counts import checked_draws, checked_seed
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.model.arguments import packed
 from posterity.model.program_target import ProgramTarget, cannot_run
+from posterity.predict.precision import saturated
 
 
 def replicate(
@@ -36,7 +38,23 @@ def replicate(
     except Exception as error:
         raise ValueError(cannot_run(error, "replicate")) from error
     # A factor is an observation of nothing: an empty array.
-    return {name: np.asarray(value) for name, value in found.items() if value.size}
+    kept = {name: np.asarray(value) for name, value in found.items() if value.size}
+    for name, value in kept.items():
+        _tell(name, saturated(value))
+    return kept
+
+
+def _tell(name: str, bad: np.ndarray) -> None:
+    """Warn of a site with draws that are no numbers, or the largest integer there is."""
+    if bad.any():
+        warnings.warn(
+            f"replicate: {int(bad.sum()):,} of {bad.size:,} values of {name!r} are not finite, or "
+            f"are the largest integer there is (the first in draw {int(np.argwhere(bad)[0][0])}): "
+            "larger ones cannot be drawn. Look at the program's outputs, or set "
+            'jax.config.update("jax_enable_x64", True).',
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 class _Replicated(handlers.uncondition):

@@ -5,22 +5,27 @@ Draws in a file pass by in windows: the same folds, from one window of draws to 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.cpu.compile import quick_jit
+from posterity.cpu.compile import kept_jit, quick_jit
 from posterity.data.batches import LANES, SPARED, room_for
+from posterity.dtypes import float_dtype
+from posterity.forks import refuse_fork
 from posterity.inputs import on_device, padded, row_count, take
+from posterity.likelihoods.likelihood import AbstractLikelihood
 from posterity.model.net_target import Batch, Target
+from posterity.predict import precision
 from posterity.predict.bar import Bar
 from posterity.predict.source import Source, block_of, shorter, windows
 
 ROWS = 2_048  # rows per compiled call; more are done call by call
+CANCELS = 1e4  # counts whose log probabilities are computed in double precision
 
 
 class Draw(NamedTuple):
@@ -55,6 +60,7 @@ def by_rows(
         rows: inputs and other arrays with an axis of rows. each: evaluations per row.
         folds: whether `function` may be given the draws in parts.
     """
+    refuse_fork("predict")
     total = row_count(rows)
     size = min(_room(source, total, each), ROWS)
     chunks = []
@@ -89,18 +95,61 @@ def _parts(source: Source, evaluations: int) -> Iterator[Source]:
 
 
 def moments(source: Source, x: Any) -> Any:
-    """`Moments` over all draws for every row of `x`, as NumPy arrays; `n` is repeated by row."""
-    return by_rows(_moments, source, x)
+    """`Moments` over all draws for every row of `x`, as NumPy arrays; `n` is repeated by row.
+
+    Rows that single precision cannot hold are computed in double precision.
+    """
+    return moments_and_double(source, x)[0]
+
+
+def moments_and_double(source: Source, x: Any) -> tuple[Any, np.ndarray]:
+    """`moments`, and which rows were computed in double precision: (rows,) booleans."""
+    found = by_rows(_moments, source, x)
+    bad = precision.too_large(found, int(source.draws), source.target.likelihood)
+    if not bad.any() or not _has_moments(source.target.likelihood, found):
+        return found, bad & False
+    again = precision.redone(found, bad, lambda *given: by_rows(_moments, *given), source, x)
+    if again is found:
+        return found, bad & False
+    # Squares that leave double precision: larger than any number, and no more is known.
+    over = np.isnan(again.m2) & np.isfinite(again.mean)
+    return again._replace(m2=np.where(over, np.inf, again.m2)), bad
+
+
+def _has_moments(likelihood: AbstractLikelihood, found: Moments) -> bool:
+    """Whether moments that are not finite may be so by their size, and not by the likelihood."""
+    if np.isfinite(found.mean).any() and np.isfinite(found.var).any():
+        return True
+    return likelihood.has_moments
 
 
 def log_prob(source: Source, x: Any, y: np.ndarray) -> np.ndarray:
     """log (1/S) Σₛ p(y | x, θₛ) of every row."""
     total = by_rows(_log_prob, source, x, y)
+    bad = ~np.isfinite(total)
+    if source.target.likelihood.kind == "count":
+        # y f, exp f and log y! cancel: of 10⁴ single precision leaves two digits after the point.
+        bad |= (np.asarray(y).reshape(len(total), -1) > CANCELS).any(1)
+    if float_dtype() is np.float32:
+        again = functools.partial(by_rows, _log_prob)
+        total = precision.redone(total, bad, again, source, x, y)
     return total - np.log(np.asarray(source.draws, total.dtype))
 
 
-def raw(source: Source, x: Any, of_y: bool) -> np.ndarray:
-    """E[y | x, θₛ], or a draw of y, of every draw: (S, rows, ...)."""
+def raw(source: Source, x: Any, of_y: bool, double: np.ndarray) -> np.ndarray:
+    """E[y | x, θₛ], or a draw of y, of every draw: (S, rows, ...).
+
+    Args:
+        double: which rows are to be computed in double precision: (rows,) booleans.
+    """
+
+    def by_row(source: Source, x: Any) -> np.ndarray:
+        return np.moveaxis(_raw(source, x, of_y), 0, 1)
+
+    return np.moveaxis(precision.split(by_row, source, double, x), 1, 0)
+
+
+def _raw(source: Source, x: Any, of_y: bool) -> np.ndarray:
     raw_rows = _raw_y if of_y else _raw_mean
     found = []
     # Of draws in memory, too: a loop of another length rounds differently.
@@ -127,7 +176,7 @@ def mean_of_each(target: Target, theta: jax.Array, x: Any) -> jax.Array:
     return jax.lax.map(lambda row: evaluate(Draw(row))[0], theta, batch_size=32)
 
 
-_means, _means_quickly = eqx.filter_jit(mean_of_each), quick_jit(mean_of_each)
+_means, _means_quickly = kept_jit(mean_of_each), quick_jit(mean_of_each)
 
 
 def cdf(source: Source, x: Any, points: np.ndarray, of_y: bool) -> np.ndarray:
@@ -188,7 +237,7 @@ def _mean_var(target: Target, x: Any) -> Callable[[Draw], tuple[Any, Any, Any]]:
     return evaluate
 
 
-@eqx.filter_jit
+@kept_jit
 def _moments(source: Source, carry: Moments | None, x: Any) -> Moments:
     evaluate = _mean_var(source.target, x)
 
@@ -224,7 +273,7 @@ def _moments(source: Source, carry: Moments | None, x: Any) -> Moments:
     return done._replace(n=jnp.broadcast_to(done.n, (rows,)))
 
 
-@eqx.filter_jit
+@kept_jit
 def _log_prob(source: Source, carry: Any, x: Any, y: jax.Array) -> jax.Array:
     """log Σₛ p(y | x, θₛ)."""
 
@@ -250,17 +299,18 @@ def _raw_mean(source: Source, x: Any, numbers: jax.Array) -> jax.Array:
     return jnp.moveaxis(jax.lax.map(one, numbers), 0, 1)
 
 
-@eqx.filter_jit
+@kept_jit
 def _raw_y(source: Source, x: Any, numbers: jax.Array) -> jax.Array:
     def one(index: Any) -> jax.Array:
         theta, aside = _draw(source, index)
         noise = jax.random.fold_in(jax.random.fold_in(source.key, index), 1)
-        return source.target.distribution(theta, x, aside).sample(noise)
+        given = source.target.distribution(theta, x, aside)
+        return source.target.likelihood.sample(given, noise)
 
     return jnp.moveaxis(jax.lax.map(one, numbers), 0, 1)
 
 
-@eqx.filter_jit
+@kept_jit
 def _cdf_of_y(source: Source, carry: Any, x: Any, points: jax.Array) -> jax.Array:
     def each(draw: Draw) -> jax.Array:
         given = source.target.distribution(draw.theta, x, draw.aside)
@@ -269,7 +319,7 @@ def _cdf_of_y(source: Source, carry: Any, x: Any, points: jax.Array) -> jax.Arra
     return _sum(source, carry, x, points, each)
 
 
-@eqx.filter_jit
+@kept_jit
 def _cdf_of_mean(source: Source, carry: Any, x: Any, points: jax.Array) -> jax.Array:
     evaluate = _mean_var(source.target, x)
 

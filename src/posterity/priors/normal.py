@@ -6,6 +6,7 @@ from typing import Any
 
 import numpyro.distributions as dist
 
+from posterity.checks import Settings
 from posterity.priors.prior import Prior
 from posterity.priors.settings import number, positive
 
@@ -29,6 +30,7 @@ def Normal(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     >>> Normal(0, 1).latents({"layers.0.weight": (5, 2)})["layers.0.weight"].scale
     1.0
     """
-    loc = number("priors.Normal: loc", loc)
-    scale = positive("priors.Normal: scale", scale)
+    wrong = Settings("priors.Normal")
+    loc, scale = number(wrong, loc=loc), positive(wrong, scale=scale)
+    wrong.refuse()
     return Prior((("*", dist.Normal(loc, scale)),))

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
+from posterity.checks import Settings
 from posterity.dtypes import float_dtype
-from posterity.learnable import is_learned
 from posterity.priors.prior import Prior
-from posterity.priors.settings import positive
+from posterity.priors.settings import positive, share
 
 SPIKE = math.exp(-6)  # the narrow scale of a mixture, unless said otherwise
 
@@ -41,11 +41,10 @@ def ScaleMixture(pi: Any = 0.5, scale_1: Any = 1.0, scale_2: Any = SPIKE) -> Pri
     >>> float(prior.latents({"w": (2,)})["w"].variance) == 0.25 + 0.75 * 0.1**2
     True
     """
-    if not is_learned(pi) and not 0 < float(pi) < 1:
-        raise ValueError(f"priors.ScaleMixture: pi must be between 0 and 1, not {pi}.")
-    scale_1 = positive("priors.ScaleMixture: scale_1", scale_1)
-    scale_2 = positive("priors.ScaleMixture: scale_2", scale_2)
-    pi = pi if is_learned(pi) else float(pi)
+    wrong = Settings("priors.ScaleMixture")
+    pi = share(wrong, pi=pi)
+    scale_1, scale_2 = positive(wrong, scale_1=scale_1), positive(wrong, scale_2=scale_2)
+    wrong.refuse()
     return Prior((("*", ScaleMixtureDistribution(pi, scale_1, scale_2)),))
 
 

@@ -1,24 +1,35 @@
-"""Settings of priors, checked."""
+"""Settings of priors: numbers, or numbers to be learned."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import Any
 
+from posterity.checks import Settings
 from posterity.learnable import is_learned
 
 
-def positive(name: str, given: Any) -> Any:
+def positive(wrong: Settings, **given: Any) -> Any:
     """A positive, finite number, or one to be learned."""
-    if not is_learned(given) and not 0 < float(given) < math.inf:
-        raise ValueError(f"{name} must be positive and finite, not {float(given)}.")
-    return number(name, given)
+    return _checked(wrong.positive, given)
 
 
-def number(name: str, given: Any) -> Any:
+def share(wrong: Settings, **given: Any) -> Any:
+    """A number between 0 and 1, or one to be learned."""
+    return _checked(wrong.fractions, given)
+
+
+def number(wrong: Settings, **given: Any) -> Any:
     """A finite number, or one to be learned."""
-    if is_learned(given):
-        return given
-    if not math.isfinite(given):
-        raise ValueError(f"{name} must be finite, not {float(given)}.")
-    return float(given)
+    return _checked(wrong.finite, given)
+
+
+def _checked(check: Callable[..., None], given: dict[str, Any]) -> Any:
+    (value,) = given.values()
+    if is_learned(value):
+        return value
+    check(**given)
+    try:
+        return float(value)
+    except (TypeError, ValueError):  # said by the check
+        return value

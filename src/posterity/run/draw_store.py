@@ -64,14 +64,8 @@ def open_store(method: AbstractMethod, size: int, spool: Folder) -> DrawStore | 
             True for a temporary file.
 
     Raises:
-        TypeError: `spool` is nothing of these.
         ValueError: the folder cannot be written to, or its disk has too little room.
     """
-    if not (spool is None or isinstance(spool, (bool, str, PathLike))):
-        raise TypeError(
-            "spool: expected a folder, True, False or None (a temporary file where the draws would "
-            f"not fit into memory), got {spool!r}."
-        )
     if not method.collects:
         return None
     dtype = np.dtype(float_dtype())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import numbers
 import os
 import time
 from collections.abc import Callable
@@ -13,11 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.alike import alike
+from posterity.checks import Settings, is_whole, said
 from posterity.cpu.compile import use_compilation_cache
 from posterity.data.batches import Pair, as_pair
 from posterity.diagnostics import units
 from posterity.diagnostics.result import Code
-from posterity.methods.checks import check_counts
+from posterity.forks import refuse_fork
 from posterity.methods.method import AbstractMethod, of_chain
 from posterity.model.arguments import as_arguments
 from posterity.model.model import Model
@@ -32,7 +35,7 @@ from posterity.run.finish import wrap
 from posterity.run.loop import spare_rows
 from posterity.run.progress import Bar, Finished, Interrupt, Peek, Watcher
 from posterity.run.runner import run
-from posterity.run.start import Init, start_points
+from posterity.run.start import WORDS, Init, start_points
 
 NOTHING_YET = "while looking for a start; nothing has been fitted yet"
 BEFORE_THE_FIRST = "before the first step; nothing has been fitted yet"
@@ -125,12 +128,14 @@ def fit(
     >>> posterior.predict(x).mean.shape
     (50,)
     """
+    refuse_fork("fit")
     if not isinstance(model, (Model, ProgramModel)):
         raise TypeError(f"model: expected a po.Model, got {type(model).__name__}.")
     if not isinstance(method, AbstractMethod):
         raise TypeError(
             f"method: expected a method such as po.ADVI(), got {type(method).__name__}."
         )
+    _check_settings(seed, progress, init, every, call, spool, cpu_kernels)
     # Said before a method in place of `init` is replaced by the starts that it finds.
     start = functools.partial(origin, init, seed)
     if isinstance(init, AbstractMethod):
@@ -164,6 +169,33 @@ def fit(
                 kept.give_up(useless=stuck)
             raise
         return posterior_of(finished, interrupt)
+
+
+def _check_settings(
+    seed: Any, progress: Any, init: Any, every: Any, call: Any, spool: Any, cpu_kernels: Any
+) -> None:
+    """Refuse settings of a run that are out of their range, all in one message.
+
+    Raises:
+        TypeError, ValueError: any is; TypeError where all are of the wrong kind.
+    """
+    wrong = Settings("fit")
+    if not is_whole(seed):
+        wrong.add("seed", f"must be an integer, not {said(seed)}")
+    wrong.flags(none=True, progress=progress)
+    wrong.flags(cpu_kernels=cpu_kernels)
+    if isinstance(init, str) and init not in WORDS:
+        wrong.add("init", f'as a word is "net" or "prior", not {init!r}')
+    elif init is None or isinstance(init, (bool, numbers.Number)):
+        wrong.add("init", f'must be "net", "prior", θ, a posterior or a method, not {said(init)}')
+    wrong.counts(none=True, every=every)
+    wrong.functions(none=True, call=call)
+    if (every is None) != (call is None):
+        wrong.say("every and call go together; give both or neither", "every", "call")
+    if not (spool is None or isinstance(spool, (bool, str, os.PathLike))):
+        wrong.add("spool", f"must be a folder, True, False or None, not {said(spool)}")
+    kinds = {"seed", "progress", "call", "spool", "cpu_kernels"}
+    wrong.refuse(TypeError if wrong.named & kinds else ValueError)
 
 
 def _members(
@@ -232,8 +264,6 @@ def _prepare(
     model: Any, data: Any, method: AbstractMethod, cpu_kernels: bool
 ) -> tuple[Any, Any, list[str]]:
     """The target, the data as what hands out its batches, and sentences about the data."""
-    if not isinstance(cpu_kernels, bool):
-        raise TypeError(f"cpu_kernels: expected True or False, got {cpu_kernels!r}.")
     if not model.predicts:
         if not cpu_kernels:
             raise ValueError(
@@ -242,11 +272,12 @@ def _prepare(
         _refuse_net_settings(method)
         arguments = as_arguments(data)
         weights = method.kl_weight, method.temperature
-        return ProgramTarget.build(model, arguments, *weights), arguments, []
+        return alike(ProgramTarget.build(alike(model), arguments, *weights)), arguments, []
     pair = data if isinstance(data, Pair) else as_pair(data, model.likelihood)
     shapes = pair.x.spec, pair.y.shape[1:]
     weights = method.kl_weight, method.temperature
-    target = Target.build(model, *shapes, pair.x.rows, *weights, y_columns=pair.y_columns)
+    named = pair.y_columns
+    target = alike(Target.build(model, *shapes, pair.x.rows, *weights, y_columns=named))
     target = dataclasses.replace(target, cpu_kernels=cpu_kernels)
     batches = pair.batches(
         method.batch_size,
@@ -294,10 +325,6 @@ def _peek(
     call: Callable[[Any], object] | None,
     posterior_of: Callable[[Finished], AnyPosterior],
 ) -> Peek | None:
-    if every is not None:
-        check_counts("fit", every=every)
-    if (every is None) != (call is None):
-        raise ValueError("fit: every and call go together; give both or neither.")
     if every is None or call is None:
         return None
     return Peek(every, lambda finished: call(posterior_of(finished)))

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.cpu.compile import BRIEF, quick_jit
+from posterity.alike import alike
+from posterity.cpu.compile import BRIEF, kept_jit, quick_jit
 from posterity.data.batches import SPARED, Batches, Order
 from posterity.dtypes import float_dtype
 from posterity.methods.method import AbstractMethod
@@ -157,7 +158,7 @@ def dispatch(
     return Loop(loop.keys, loop.steps + steps, order, state, good, failed), infos, draws
 
 
-thorough = eqx.filter_jit(dispatch, donate="all-except-first")
+thorough = kept_jit(dispatch, donate="all-except-first")
 brief = quick_jit(dispatch, BRIEF, donate="all-except-first")
 
 
@@ -202,7 +203,8 @@ def fixed_for(method: AbstractMethod, target: Target, batches: Batches) -> Fixed
         for field in dataclasses.fields(method)  # type: ignore[arg-type]
         if field.name in method.traced and (value := getattr(method, field.name)) is not None
     }
-    return Fixed(_with_settings(method, dict.fromkeys(traced)), traced, target, batches, room)
+    blank = _with_settings(alike(method), dict.fromkeys(traced))
+    return Fixed(blank, traced, target, batches, room)
 
 
 def _power(count: int) -> int:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posterity.counts import checked_seed
-from posterity.cpu.compile import quick_jit
+from posterity.cpu.compile import kept_jit, quick_jit
 from posterity.dtypes import float_dtype
 from posterity.model.target import AbstractTarget
 from posterity.posterior import AbstractPosterior
 
 Init = Any
+WORDS = ("net", "prior")
 
 START = 2**30  # folded into a chain's key for its starts: far from the numbers of its steps
 
@@ -43,7 +43,7 @@ def start_points(
     """
     chain_numbers = np.asarray(chains, np.int32)
     if isinstance(init, str):
-        if init not in ("net", "prior"):
+        if init not in WORDS:
             raise ValueError(f'init: as a word it is "net" or "prior", not {init!r}.')
         return _drawn(target, _seed(seed), chain_numbers, starts, init == "prior")
     keys = _keys(_seed(seed), chain_numbers)
@@ -75,7 +75,7 @@ def _seed(seed: int) -> np.ndarray:
     return np.asarray(checked_seed(seed) % 2**32, np.uint32)
 
 
-@eqx.filter_jit
+@kept_jit
 def _keys(seed: Any, chains: Any) -> jax.Array:
     return jax.vmap(lambda chain: jax.random.fold_in(jax.random.key(seed), chain))(chains)
 

@@ -11,6 +11,7 @@ from posterity import storable
 from posterity.data.batches import as_pair
 from posterity.diagnostics.result import Code
 from posterity.distributions.distribution import AbstractDensity, Correlations
+from posterity.forks import refuse_fork
 from posterity.inputs import as_inputs, row_count, take
 from posterity.methods import METHODS, method_named
 from posterity.methods.map import MAP
@@ -40,6 +41,7 @@ def update(
     **settings: Any,
 ) -> Posterior:
     """`Posterior.update`: a fit whose prior is the posterior."""
+    refuse_fork("update")
     settings.setdefault("cpu_kernels", posterior.target.cpu_kernels)
     chosen = made_by(posterior) if method is None else method
     target = posterior.target

@@ -81,7 +81,7 @@ def test_no_noise_is_added_while_a_cycle_explores() -> None:
     ("make", "words"),
     [
         (lambda: po.schedules.Halving(0), "decay must be positive"),
-        (lambda: po.schedules.Polynomial(10, power=2), "power must be at most 1"),
+        (lambda: po.schedules.Polynomial(10, power=2), "power must be above 0 and at most 1"),
         (lambda: po.schedules.Cyclical(0, 5), "explore must be a whole number"),
         (lambda: po.SGLD(step_size=1e-3, schedule=0.5), "schedule must be one of po.schedules"),
         (

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from posterity.methods.checks import check_among, check_fraction
+from posterity.checks import MOST_SIDE_BY_SIDE
 from posterity.methods.mcmc.hamiltonian import AbstractHamiltonian
 from posterity.methods.mcmc.paths import Density, Path, Point, fixed_length
 from posterity.methods.mcmc.warmup import METRICS, Warmup
@@ -55,9 +55,11 @@ class HMC(AbstractHamiltonian):
     traced = ("leapfrogs", "warmup", "draws", "target_acceptance")
 
     def __post_init__(self) -> None:
-        self._check_counts(warmup=self.warmup, leapfrogs=self.leapfrogs)
-        check_fraction("HMC", target_acceptance=self.target_acceptance)
-        check_among("HMC", "metric", self.metric, METRICS)
+        wrong = self._run_settings()
+        wrong.counts(most=MOST_SIDE_BY_SIDE, leapfrogs=self.leapfrogs)
+        wrong.fractions(target_acceptance=self.target_acceptance)
+        wrong.among(METRICS, metric=self.metric)
+        wrong.refuse()
 
     def _warmup(self) -> Warmup:
         return Warmup(self.warmup, self.target_acceptance, self.metric)

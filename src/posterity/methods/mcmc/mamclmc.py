@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from posterity.methods.checks import check_fraction, check_positive
 from posterity.methods.mcmc.hamiltonian import AbstractHamiltonian
 from posterity.methods.mcmc.microcanonical import Moving, check_turns, moved, unit
 from posterity.methods.mcmc.paths import Density, Path, Point, ended
@@ -60,9 +59,11 @@ class MAMCLMC(AbstractHamiltonian):
     traced = ("length", "warmup", "draws", "target_acceptance", "max_steps")
 
     def __post_init__(self) -> None:
-        self._check_counts(warmup=self.warmup, max_steps=self.max_steps)
-        check_positive("MAMCLMC", length=self.length)
-        check_fraction("MAMCLMC", target_acceptance=self.target_acceptance)
+        wrong = self._run_settings()
+        wrong.counts(max_steps=self.max_steps)
+        wrong.positive(length=self.length)
+        wrong.fractions(target_acceptance=self.target_acceptance)
+        wrong.refuse()
 
     def _warmup(self) -> Warmup:
         return Warmup(self.warmup, self.target_acceptance)

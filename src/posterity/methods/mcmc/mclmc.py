@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from posterity.methods.checks import check_positive
 from posterity.methods.mcmc.microcanonical import Moving, check_turns, moved, refreshed, unit
 from posterity.methods.mcmc.tuning import Tuned, Tuning
 from posterity.methods.sampler import AbstractSampler
@@ -70,8 +69,9 @@ class MCLMC(AbstractSampler):
     sure = True
 
     def __post_init__(self) -> None:
-        self._check_counts(warmup=self.warmup)
-        check_positive("MCLMC", energy_var=self.energy_var)
+        wrong = self._run_settings()
+        wrong.positive(energy_var=self.energy_var)
+        wrong.refuse()
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> MCLMCState:
         """θ before the first step, in a random direction."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 
-from posterity.methods.checks import check_among, check_fraction
 from posterity.methods.mcmc.hamiltonian import AbstractHamiltonian
 from posterity.methods.mcmc.paths import Density, Path, Point, no_u_turn
 from posterity.methods.mcmc.warmup import METRICS, Warmup
@@ -69,11 +68,11 @@ class NUTS(AbstractHamiltonian):
     traced = ("warmup", "draws", "target_acceptance")
 
     def __post_init__(self) -> None:
-        self._check_counts(warmup=self.warmup, max_depth=self.max_depth)
-        check_fraction("NUTS", target_acceptance=self.target_acceptance)
-        check_among("NUTS", "metric", self.metric, METRICS)
-        if self.max_depth > DEEPEST:
-            raise ValueError(f"NUTS: max_depth must be at most {DEEPEST}, not {self.max_depth}.")
+        wrong = self._run_settings()
+        wrong.counts(most=DEEPEST, max_depth=self.max_depth)
+        wrong.fractions(target_acceptance=self.target_acceptance)
+        wrong.among(METRICS, metric=self.metric)
+        wrong.refuse()
 
     def _warmup(self) -> Warmup:
         return Warmup(self.warmup, self.target_acceptance, self.metric)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.methods.checks import check_fraction
+from posterity.checks import MOST_SIDE_BY_SIDE
 from posterity.methods.mcmc.descent import Descent, descended
 from posterity.methods.mcmc.ladder import LEAST, Heat, Heating, bridges, swapped
 from posterity.methods.mcmc.replicas import Place, look, looked, moved
@@ -85,10 +85,11 @@ class ParallelTempering(AbstractSampler):
     sure = True
 
     def __post_init__(self) -> None:
-        self._check_counts(
-            warmup=self.warmup, temperatures=self.temperatures, leapfrogs=self.leapfrogs
-        )
-        check_fraction("ParallelTempering", target_acceptance=self.target_acceptance)
+        wrong = self._run_settings()
+        wrong.counts(most=MOST_SIDE_BY_SIDE, temperatures=self.temperatures)
+        wrong.counts(most=MOST_SIDE_BY_SIDE, leapfrogs=self.leapfrogs)
+        wrong.fractions(target_acceptance=self.target_acceptance)
+        wrong.refuse()
 
     def start_count(self, target: Target) -> int:
         """One start for every temperature."""

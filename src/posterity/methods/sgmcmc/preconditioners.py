@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.methods.checks import check_among
+from posterity.checks import Settings
 from posterity.model.net_target import Target
 from posterity.storable import stored
 
@@ -65,10 +65,10 @@ def as_variances(method: str, given: Any) -> Any:
     if given is None or isinstance(given, Variances):
         return given
     if isinstance(given, str):
-        check_among(method, "preconditioner", given, WORDS)
+        refuse_other_words(method, given, WORDS)
         return given
     values = np.asarray(given, np.float64)
-    if values.ndim != 1:
+    if values.ndim != 1 or not values.size:
         raise ValueError(
             f"{method}: preconditioner must be variances (D,), one for each number in θ, not of "
             f"shape {values.shape}."
@@ -83,6 +83,13 @@ def as_variances(method: str, given: Any) -> Any:
     return Variances(values)
 
 
+def refuse_other_words(method: str, given: str, words: tuple[str, ...]) -> None:
+    """Raise a ValueError where a preconditioner is none of the words it may be."""
+    wrong = Settings(method)
+    wrong.among(words, preconditioner=given)
+    wrong.refuse()
+
+
 def as_base(method: str, given: Any) -> Any:
     """B of SGFS as settings keep it: None, ``"fisher"``, variances, or a matrix.
 
@@ -90,7 +97,7 @@ def as_base(method: str, given: Any) -> Any:
         ValueError: an unknown word; no positive variances; no positive definite matrix.
     """
     if isinstance(given, str):
-        check_among(method, "preconditioner", given, ("fisher",))
+        refuse_other_words(method, given, ("fisher",))
         return given
     if given is None or isinstance(given, Variances) or np.ndim(given) != 2:
         return as_variances(method, given)

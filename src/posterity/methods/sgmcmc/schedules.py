@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import jax
 import jax.numpy as jnp
 
-from posterity.methods.checks import check_counts, check_positive
+from posterity.checks import Settings
 from posterity.storable import stored
 
 
@@ -71,7 +71,9 @@ class Halving(AbstractSchedule):
     falls = True
 
     def __post_init__(self) -> None:
-        check_positive("Halving", decay=self.decay)
+        wrong = Settings("Halving")
+        wrong.positive(decay=self.decay)
+        wrong.refuse()
 
     def factor(self, t: jax.Array) -> jax.Array:
         """2^(−t / decay)."""
@@ -100,9 +102,10 @@ class Polynomial(AbstractSchedule):
     falls = True
 
     def __post_init__(self) -> None:
-        check_positive("Polynomial", delay=self.delay, power=self.power)
-        if self.power > 1:
-            raise ValueError(f"Polynomial: power must be at most 1, not {self.power!r}.")
+        wrong = Settings("Polynomial")
+        wrong.positive(delay=self.delay)
+        wrong.within(lambda power: 0 < power <= 1, "above 0 and at most 1", power=self.power)
+        wrong.refuse()
 
     def factor(self, t: jax.Array) -> jax.Array:
         """(1 + t / delay)^(−power)."""
@@ -135,7 +138,9 @@ class Cyclical(AbstractSchedule):
     sample: int
 
     def __post_init__(self) -> None:
-        check_counts("Cyclical", explore=self.explore, sample=self.sample)
+        wrong = Settings("Cyclical")
+        wrong.counts(explore=self.explore, sample=self.sample)
+        wrong.refuse()
 
     @property
     def cycle(self) -> int:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from posterity.curvature import SIZES
 from posterity.curvature.fisher import AbstractFisher
 from posterity.curvature.row_gradients import row_gradients
-from posterity.methods.checks import check_among, check_positive
 from posterity.methods.normal_prior import NormalPrior
 from posterity.methods.sgmcmc.preconditioners import Variances, as_base
 from posterity.methods.sgmcmc.schedules import CONSTANT, AbstractSchedule, Halving
@@ -95,22 +94,26 @@ class SGFS(AbstractStochastic):
     traced = ("draws", "step_size", "warmup", "temperature")
 
     def __post_init__(self) -> None:
-        if self.batch_size is None or self.batch_size < 2:
-            raise ValueError(
-                f"SGFS: batch_size must be 2 or more, not {self.batch_size!r}; the covariance of "
-                "the gradients in a batch is what it scales its steps by."
+        wrong = self._settings()
+        if "batch_size" not in wrong.named and (self.batch_size is None or self.batch_size < 2):
+            wrong.add(
+                "batch_size",
+                f"must be 2 or more, not {self.batch_size!r}: the covariance of the gradients in a "
+                "batch is what it scales its steps by",
             )
-        check_positive("SGFS", temperature=self.temperature)
-        if self.information is not None:
-            check_among("SGFS", "information", self.information, tuple(SIZES))
-        object.__setattr__(self, "preconditioner", as_base("SGFS", self.preconditioner))
-        if self.step_size_decay is not None:
-            check_positive("SGFS", step_size_decay=self.step_size_decay)
+        wrong.positive(temperature=self.temperature)
+        wrong.among(tuple(SIZES), none=True, information=self.information)
+        wrong.flags(with_prior=self.with_prior)
+        given = self.preconditioner
+        base = wrong.attempt("preconditioner", lambda: as_base("SGFS", given))
+        object.__setattr__(self, "preconditioner", base)
+        wrong.positive(none=True, step_size_decay=self.step_size_decay)
+        if self.step_size_decay is not None and "step_size_decay" not in wrong.named:
             halving = Halving(self.step_size_decay)
             if self.schedule not in (CONSTANT, halving):
-                raise ValueError("SGFS: step_size_decay is a schedule; leave one of them out.")
+                wrong.say("step_size_decay is a schedule; leave one of them out", "schedule")
             object.__setattr__(self, "schedule", halving)
-        self._check()
+        self._check(wrong)
         object.__setattr__(self, "replacement", self.control_variates is None)
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> SGFSState:

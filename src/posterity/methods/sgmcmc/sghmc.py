@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from posterity.cpu.random import normal
-from posterity.methods.checks import check_fraction, check_positive
 from posterity.methods.sgmcmc.learning import Learning
 from posterity.methods.sgmcmc.schedules import CONSTANT, AbstractSchedule
 from posterity.methods.sgmcmc.stochastic import StochasticInfo
@@ -74,9 +73,11 @@ class SGHMC(AbstractUnderdamped):
     traced = ("draws", "step_size", "friction", "warmup", "bias", "temperature")
 
     def __post_init__(self) -> None:
-        check_fraction("SGHMC", friction=self.friction)
-        check_positive("SGHMC", bias=self.bias)
-        self._check()
+        wrong = self._settings()
+        wrong.fractions(friction=self.friction)
+        wrong.positive(bias=self.bias)
+        wrong.flags(noise_estimate=self.noise_estimate)
+        self._check(wrong)
         independent = self.noise_estimate and self.control_variates is None
         object.__setattr__(self, "replacement", independent)
 

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from posterity.cpu.random import normal
-from posterity.methods.checks import check_positive
 from posterity.methods.sgmcmc.learning import Learning
 from posterity.methods.sgmcmc.preconditioners import as_variances, rmsprop
 from posterity.methods.sgmcmc.schedules import CONSTANT, AbstractSchedule
@@ -82,9 +81,12 @@ class SGLD(AbstractStochastic):
     traced = ("draws", "step_size", "warmup", "bias", "temperature")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "preconditioner", as_variances("SGLD", self.preconditioner))
-        check_positive("SGLD", bias=self.bias)
-        self._check()
+        wrong = self._settings()
+        given = self.preconditioner
+        found = wrong.attempt("preconditioner", lambda: as_variances("SGLD", given))
+        object.__setattr__(self, "preconditioner", found)
+        wrong.positive(bias=self.bias)
+        self._check(wrong)
 
     @property
     def _learning(self) -> Learning:

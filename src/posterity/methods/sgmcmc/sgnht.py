@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from posterity.cpu.random import normal
-from posterity.methods.checks import check_fraction, check_positive
 from posterity.methods.sgmcmc.schedules import CONSTANT, AbstractSchedule
 from posterity.methods.sgmcmc.stochastic import StochasticInfo
 from posterity.methods.sgmcmc.underdamped import AbstractUnderdamped, UnderdampedState
@@ -67,9 +66,10 @@ class SGNHT(AbstractUnderdamped):
     traced = ("draws", "step_size", "friction", "warmup", "bias", "temperature")
 
     def __post_init__(self) -> None:
-        check_fraction("SGNHT", friction=self.friction)
-        check_positive("SGNHT", bias=self.bias)
-        self._check()
+        wrong = self._settings()
+        wrong.fractions(friction=self.friction)
+        wrong.positive(bias=self.bias)
+        self._check(wrong)
         object.__setattr__(self, "replacement", self.control_variates is None)
 
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> UnderdampedState:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity.methods.checks import check_nonnegative, check_positive
+from posterity.checks import Settings, is_whole
 from posterity.methods.sampler import AbstractSampler
 from posterity.methods.sgmcmc.learning import MEMORY, Learning
 from posterity.methods.sgmcmc.schedules import AbstractSchedule, Cyclical
@@ -67,34 +67,41 @@ class AbstractStochastic(AbstractSampler):
     also = ("step_size",)
     apart = True
 
-    def _check(self) -> None:
-        """Refuse what is out of range, and say how long the warm-up is where it is not given."""
-        name = type(self).__name__
-        if self.warmup is None:
+    def _settings(self) -> Settings:
+        """What is wrong with the settings that all have; the warm-up is set where not given."""
+        if self.warmup is None and is_whole(self.draws) and is_whole(self.thin):
             cyclical = isinstance(self.schedule, Cyclical)
             object.__setattr__(self, "warmup", 0 if cyclical else self.draws * self.thin)
-        self._check_counts(warmup=self.warmup or None)
-        if self.step_size is not None:
-            check_positive(name, step_size=self.step_size)
-        check_nonnegative(name, temperature=self.temperature)
-        check_variates(name, self.control_variates, self.batch_size)
-        if not isinstance(self.schedule, AbstractSchedule):
-            raise TypeError(
-                f"{name}: schedule must be one of po.schedules, not {self.schedule!r}; a constant "
-                "step size is step_size=…"
+        wrong = self._run_settings(warmup=0)
+        wrong.counts(none=True, batch_size=self.batch_size)
+        wrong.positive(none=True, step_size=self.step_size)
+        wrong.nonnegative(temperature=self.temperature)
+        check_variates(wrong, self.control_variates, self.batch_size)
+        says = "one of po.schedules (a constant step size is step_size=…)"
+        wrong.instances(AbstractSchedule, says, schedule=self.schedule)
+        cycle = self.schedule.sample if isinstance(self.schedule, Cyclical) else 0
+        if cycle and "thin" not in wrong.named and cycle % self.thin:
+            wrong.say(
+                f"a cycle samples for {cycle} steps, which is no multiple of "
+                f"thin={self.thin}; change one of them"
             )
-        if isinstance(self.schedule, Cyclical) and self.schedule.sample % self.thin:
-            raise ValueError(
-                f"{name}: a cycle samples for {self.schedule.sample} steps, which is no multiple "
-                f"of thin={self.thin}; change one of them."
-            )
+        return wrong
+
+    def _check(self, wrong: Settings) -> None:
+        """Refuse what is wrong, or a run without the time to learn what it needs.
+
+        Raises:
+            ValueError: any setting is.
+        """
+        wrong.refuse()
         learning = self._learning
         wanted = learning.noise or learning.curvature or learning.squares
         if wanted and not self._learns_sometime:
-            raise ValueError(
-                f"{name}: with warmup=0 there is no time to learn what step_size=None or the "
-                "preconditioner need; give a warm-up or a step size."
+            wrong.say(
+                "with warmup=0 there is no time to learn what step_size=None or the "
+                "preconditioner need; give a warm-up or a step size"
             )
+        wrong.refuse()
 
     @property
     def _learns_sometime(self) -> bool:

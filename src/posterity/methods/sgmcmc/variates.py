@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from posterity.methods.checks import check_among
+from posterity.checks import Settings
 from posterity.model.net_target import Batch, Target
 
 KINDS = ("start", "svrg")
@@ -108,13 +108,13 @@ class Variates:
         )
 
 
-def check_variates(method: str, kind: str | None, batch_size: int | None) -> None:
-    """Refuse an unknown kind, and control variates where there is no noise to remove."""
-    if kind is None:
-        return
-    check_among(method, "control_variates", kind, KINDS)
-    if batch_size is None:
-        raise ValueError(
-            f'{method}: control_variates="{kind}" remove the noise of batches; give a batch_size, '
-            "or leave them out."
+def check_variates(wrong: Settings, kind: str | None, batch_size: int | None) -> None:
+    """Say where a kind is unknown, or control variates have no noise to remove."""
+    wrong.among(KINDS, none=True, control_variates=kind)
+    if kind is not None and batch_size is None:
+        wrong.say(
+            f'control_variates="{kind}" remove the noise of batches; give a batch_size, or leave '
+            "them out",
+            "control_variates",
+            "batch_size",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -11,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from posterity.checks import MOST_SIDE_BY_SIDE, Settings
 from posterity.cpu.once import normals, once_marker, run_once
 from posterity.distributions.draws import Draws
 from posterity.dtypes import float_dtype
-from posterity.methods.checks import check_among, check_counts, check_positive
 from posterity.methods.method import AbstractMethod, Fitted, Review, Stretch
 from posterity.methods.vi.cycles import TAIL, Cycles, peak, tolerance
 from posterity.methods.vi.estimators.estimator import (
@@ -129,26 +128,30 @@ class ADVI(AbstractMethod):
     learns = True
 
     def __post_init__(self) -> None:
-        counts = {"draws": self.draws, "starts": self.starts, "chains": self.chains}
-        check_counts("ADVI", steps=self.steps, **counts)
-        check_among("ADVI", "estimator", self.estimator, ESTIMATORS)
-        check_among("ADVI", "kl", self.kl, KLS)
-        check_positive("ADVI", init_scale=self.init_scale, kl_weight=self.kl_weight)
-        if not 0 <= self.kl_warmup < 1 - TAIL:
-            raise ValueError(
-                f"ADVI: kl_warmup must be from 0 to below {1 - TAIL}, where the iterates that are "
-                f"averaged begin, not {self.kl_warmup}."
+        wrong = Settings("ADVI")
+        wrong.counts(steps=self.steps)
+        wrong.counts(none=True, batch_size=self.batch_size)
+        wrong.counts(most=MOST_SIDE_BY_SIDE, draws=self.draws, chains=self.chains)
+        wrong.counts(most=MOST_SIDE_BY_SIDE, none=True, starts=self.starts)
+        wrong.among(ESTIMATORS, estimator=self.estimator)
+        wrong.among(KLS, kl=self.kl)
+        wrong.positive(init_scale=self.init_scale, kl_weight=self.kl_weight)
+        wrong.positive(none=True, step_size=self.step_size)
+        begins = f"from 0 to below {1 - TAIL}, where the iterates that are averaged begin"
+        wrong.within(lambda share: 0 <= share < 1 - TAIL, begins, kl_warmup=self.kl_warmup)
+        wrong.flags(antithetic=self.antithetic, stop=self.stop)
+        says = "an Optax optimiser, such as optax.adam(1e-3)"
+        wrong.instances(optax.GradientTransformation, says, none=True, optimizer=self.optimizer)
+        if self.step_size is not None and self.optimizer is not None:
+            wrong.say(
+                "step_size: an optimizer has its own; give one of them", "step_size", "optimizer"
             )
-        if self.step_size is not None:
-            if not 0 < self.step_size < math.inf:
-                raise ValueError(
-                    f"ADVI: step_size must be positive and finite, not {self.step_size}."
-                )
-            if self.optimizer is not None:
-                raise ValueError("ADVI: step_size: an optimizer has its own; give one of them.")
-        if self.antithetic and self.draws % 2:
-            raise ValueError(f"ADVI: antithetic draws come in pairs; draws is {self.draws}.")
-        self._check_family(as_family(self.family))
+        if not wrong.named & {"draws", "antithetic"} and self.antithetic and self.draws % 2:
+            wrong.say(f"antithetic draws come in pairs; draws is {self.draws}", "antithetic")
+        family = wrong.attempt("family", lambda: as_family(self.family))
+        if family is not None and not wrong.named & {"estimator", "kl"}:
+            self._check_family(family, wrong)
+        wrong.refuse()
 
     def check(self, target: Target) -> None:
         """Refuse several chains where each would learn numbers of its own, or find a flow."""
@@ -167,16 +170,18 @@ class ADVI(AbstractMethod):
                 "chains=1 or another family."
             )
 
-    def _check_family(self, family: AbstractFamily) -> None:
+    def _check_family(self, family: AbstractFamily, wrong: Settings) -> None:
         if self.estimator != "shared" and not family.independent:
-            raise ValueError(
-                f'ADVI: estimator="{self.estimator}" needs weights that are independent under q; '
-                f'with family={self.family!r} take estimator="shared".'
+            wrong.say(
+                f'estimator="{self.estimator}" needs weights that are independent under q; '
+                f'with family={self.family!r} take estimator="shared"',
+                "estimator",
             )
         if self.kl == "sticking" and not family.closed:
-            raise ValueError(
-                'ADVI: kl="sticking" needs the density of any θ, which a flow gives only slowly; '
-                'take kl="sampled".'
+            wrong.say(
+                'kl="sticking" needs the density of any θ, which a flow gives only slowly; '
+                'take kl="sampled"',
+                "kl",
             )
 
     @property

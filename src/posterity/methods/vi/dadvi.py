@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.checks import MOST_SIDE_BY_SIDE, Settings
 from posterity.distributions.draws import Draws
 from posterity.distributions.normal import FullRank, Gaussian
-from posterity.methods.checks import check_counts, check_positive
 from posterity.methods.method import AbstractMethod, Fitted, Review, Stretch
 from posterity.methods.vi.families.family import equal_mixture
 from posterity.methods.vi.newton import ENOUGH, newton_step, next_radius, response
@@ -117,11 +117,16 @@ class DADVI(AbstractMethod):
     knows_convergence = True
 
     def __post_init__(self) -> None:
-        check_counts("DADVI", steps=self.steps, draws=self.draws, chains=self.chains)
-        if self.draws is not None and self.draws % 2:
-            raise ValueError(f"DADVI: draws come in pairs; give an even number, not {self.draws}.")
-        check_positive("DADVI", tolerance=self.tolerance, init_scale=self.init_scale)
-        check_positive("DADVI", kl_weight=self.kl_weight)
+        wrong = Settings("DADVI")
+        wrong.counts(steps=self.steps)
+        wrong.counts(most=MOST_SIDE_BY_SIDE, chains=self.chains)
+        wrong.counts(none=True, draws=self.draws)  # `check` knows how many a model bears
+        if self.draws is not None and "draws" not in wrong.named and self.draws % 2:
+            wrong.say(f"draws come in pairs; give an even number, not {self.draws}", "draws")
+        wrong.positive(tolerance=self.tolerance, init_scale=self.init_scale)
+        wrong.positive(kl_weight=self.kl_weight)
+        wrong.flags(linear_response=self.linear_response)
+        wrong.refuse()
 
     @property
     def total_steps(self) -> int:

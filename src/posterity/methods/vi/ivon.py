@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from posterity.checks import MOST_SIDE_BY_SIDE, Settings
 from posterity.cpu.once import normals, once_marker
 from posterity.distributions.draws import Draws
 from posterity.distributions.normal import Gaussian
-from posterity.methods.checks import check_counts, check_positive
 from posterity.methods.method import AbstractMethod, Fitted, Review, Stretch, by_chain
 from posterity.methods.normal_prior import NormalPrior
 from posterity.methods.vi.families.family import equal_mixture
@@ -111,15 +111,16 @@ class IVON(AbstractMethod):
     figure = "elbo"
 
     def __post_init__(self) -> None:
-        counts = {"draws": self.draws, "starts": self.starts, "chains": self.chains}
-        check_counts("IVON", steps=self.steps, **counts)
-        given = {"step_size": self.step_size, "hess_init": self.hess_init}
-        given["kl_weight"] = self.kl_weight
-        check_positive("IVON", **{name: v for name, v in given.items() if v is not None})
-        if not 0 <= self.beta_1 < 1:
-            raise ValueError(f"IVON: beta_1 must be at least 0 and below 1, not {self.beta_1}.")
-        if self.beta_2 is not None and not 0 < self.beta_2 < 1:
-            raise ValueError(f"IVON: beta_2 must lie between 0 and 1, not {self.beta_2}.")
+        wrong = Settings("IVON")
+        wrong.counts(steps=self.steps)
+        wrong.counts(none=True, batch_size=self.batch_size)
+        wrong.counts(most=MOST_SIDE_BY_SIDE, draws=self.draws, chains=self.chains)
+        wrong.counts(most=MOST_SIDE_BY_SIDE, none=True, starts=self.starts)
+        wrong.positive(none=True, step_size=self.step_size, hess_init=self.hess_init)
+        wrong.positive(kl_weight=self.kl_weight)
+        wrong.within(lambda b: 0 <= b < 1, "at least 0 and below 1", beta_1=self.beta_1)
+        wrong.fractions(none=True, beta_2=self.beta_2)
+        wrong.refuse()
 
     @property
     def total_steps(self) -> int:

@@ -1,5 +1,6 @@
 """Families of approximate posteriors: what q(θ) may look like."""
 
+from posterity.checks import said
 from posterity.methods.vi.families.family import AbstractFamily
 from posterity.methods.vi.families.flow import Flow
 from posterity.methods.vi.families.full_rank import FullRank
@@ -24,6 +25,6 @@ def as_family(given: str | AbstractFamily) -> AbstractFamily:
     """
     if isinstance(given, AbstractFamily):
         return given
-    if given not in NAMES:
-        raise ValueError(f"family: there is no {given!r}; there are {', '.join(NAMES)}.")
+    if not isinstance(given, str) or given not in NAMES:
+        raise ValueError(f"family: there is no {said(given)}; there are {', '.join(NAMES)}.")
     return NAMES[given]()

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from posterity.checks import MOST_SIDE_BY_SIDE, Settings
 from posterity.distributions import flow as flows
 from posterity.methods.vi.families.family import AbstractFamily, inverse_softplus, softplus
 from posterity.storable import stored
@@ -46,10 +47,9 @@ class Flow(AbstractFamily):
     width: int = eqx.field(static=True, default=50)
 
     def __check_init__(self) -> None:
-        if min(self.layers, self.width) < 1:
-            raise ValueError(
-                f"Flow: layers and width must be at least 1, not {self.layers} and {self.width}."
-            )
+        wrong = Settings("Flow")
+        wrong.counts(most=MOST_SIDE_BY_SIDE, layers=self.layers, width=self.width)
+        wrong.refuse()
 
     def _shape(self, size: int) -> flows.FlowShape:
         return flows.FlowShape(size, self.layers, self.width)

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from posterity.checks import MOST_SIDE_BY_SIDE, Settings
 from posterity.distributions import normal as distributions
 from posterity.methods.vi.families.family import AbstractFamily, inverse_softplus, softplus
 from posterity.storable import stored
@@ -37,8 +38,9 @@ class LowRank(AbstractFamily):
     rank: int = eqx.field(static=True, default=10)
 
     def __check_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"LowRank: rank must be at least 1, not {self.rank}.")
+        wrong = Settings("LowRank")
+        wrong.counts(most=MOST_SIDE_BY_SIDE, rank=self.rank)
+        wrong.refuse()
 
     def _rank(self, size: int) -> int:
         return min(self.rank, size)
