@@ -162,13 +162,11 @@ def test_whose_they_are_is_known_by_name_machine_process_and_age(tmp_path):
         leave(tmp_path, f".a.posterity-{there}-{unknown}-6{mark}", 2 * DAY, inside=60),
         leave(tmp_path, f".a.posterity-{here}-{unknown}-7", 2 * DAY),  # no name of ours
         leave(tmp_path, "a.posterity-{here}-{unknown}-7-0123abcd", 2 * DAY),
-        leave(tmp_path, ".ab.abcdefgh", 2 * DAY),  # of an earlier version, and another file
-        leave(tmp_path, ".a.abcdefgi", DAY / 2),
+        leave(tmp_path, ".a.original", 2 * DAY),  # a user's
     ]
     gone = [
         leave(tmp_path, f".b.posterity-{here}-{unknown}-8{mark}", 1),
         leave(tmp_path, f".a.posterity-{there}-{unknown}-9{mark}", 2 * DAY),
-        leave(tmp_path, ".a.abcdefgh", 2 * DAY),
     ]
     if begun:  # the number of this process, which another one had
         gone.append(leave(tmp_path, f".a.posterity-{here}-{pid}-{begun - 1}{mark}", 1))

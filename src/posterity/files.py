@@ -16,8 +16,6 @@ from pathlib import Path
 
 # Temporary folders beside a file: .<name>.posterity-<machine>-<process>-<its start>-<random>
 MARK = re.compile(r"\..*\.posterity-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}", re.DOTALL)
-# Those of earlier versions, which do not say who writes: .<name>.<eight letters of tempfile>
-UNSIGNED = "[a-z0-9_]{8}"
 LONG_AGO = 24 * 3600  # seconds without a change, after which a writer who cannot be asked is gone
 LONGEST = (
     100  # letters of a file's name that its temporary folder repeats; systems allow 255 in all
@@ -86,26 +84,20 @@ def remove_stale(path: Path) -> None:
     """Remove what writers that are gone have left beside `path`; those that live lose nothing.
 
     A writer of this machine is gone if no process has its number and began when it did. One of
-    another machine, and one of an earlier version, which left no number, is gone after a day
-    without a change.
+    another machine is gone after a day without a change.
     """
-    unsigned = re.compile(rf"\.{re.escape(path.name)}\.{UNSIGNED}")
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
-            if not entry.name.startswith("."):
-                continue
-            signed = MARK.fullmatch(entry.name)
-            if not signed and not unsigned.fullmatch(entry.name):
+            signed = entry.name.startswith(".") and MARK.fullmatch(entry.name)
+            if not signed or not entry.is_dir(follow_symlinks=False):
                 continue
             with contextlib.suppress(OSError):
-                if signed and signed[1] == _here() and os.name != "nt":  # where asking ends it
+                if signed[1] == _here() and os.name != "nt":  # where asking ends it
                     gone = not _lives(int(signed[2]), int(signed[3]))
                 else:
-                    gone = time.time() - _last_change(entry) > LONG_AGO
-                if gone and entry.is_dir(follow_symlinks=False):
+                    gone = time.time() - _last_change(entry.path) > LONG_AGO
+                if gone:
                     shutil.rmtree(entry.path, ignore_errors=True)
-                elif gone:
-                    os.unlink(entry.path)
 
 
 def _signature() -> str:
@@ -121,13 +113,11 @@ def _here() -> str:
     return hashlib.sha256(" ".join(known).encode()).hexdigest()[:8]
 
 
-def _last_change(entry: os.DirEntry[str]) -> float:
-    """When something was last written there, in seconds."""
-    times = [entry.stat(follow_symlinks=False).st_mtime]
-    if entry.is_dir(follow_symlinks=False):
-        with os.scandir(entry.path) as inside:
-            times += [one.stat(follow_symlinks=False).st_mtime for one in inside]
-    return max(times)
+def _last_change(folder: str) -> float:
+    """When something was last written to a folder or to a file in it, in seconds."""
+    with os.scandir(folder) as inside:
+        times = [one.stat(follow_symlinks=False).st_mtime for one in inside]
+    return max([os.stat(folder).st_mtime, *times])
 
 
 def _lives(pid: int, begun: int) -> bool:
@@ -138,7 +128,8 @@ def _lives(pid: int, begun: int) -> bool:
         return False
     except (OSError, OverflowError):  # another user's
         pass
-    return 0 in (begun, now := _begun(pid)) or now == begun
+    now = _begun(pid)
+    return now == begun or 0 in (now, begun)
 
 
 def _begun(pid: int) -> int:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterity import memory
+from posterity import memory, storable
 from posterity.checks import Settings
 from posterity.counts import checked_draws, checked_seed
 from posterity.data.batches import as_batches
@@ -661,12 +661,14 @@ def load(
         path: the file; the suffix ``.safetensors`` may be left out.
         model: the model that was fitted. Needed where the file does not describe it: a net,
             activation or distribution of your own that is not `po.stored`, or a NumPyro program.
-            Where given, it must be the file's.
+            Where given, it must be the file's: what the file describes is compared, and the rest
+            must answer as it did at a few draws and rows of random numbers kept in the file.
         data: for a program the data that were fitted, as its sites may depend on them; a file
             holds none.
 
     Returns:
-        The posterior, exactly as it was saved. Draws that would take more than half of the memory
+        The posterior, exactly as it was saved; a warning where it was saved in double precision,
+        and this process computes in single. Draws that would take more than half of the memory
         there is stay in the file and are read when they are needed: keep it where it is.
 
     Raises:
@@ -698,7 +700,9 @@ def load(
 
 
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))
+    """Whether a setting goes into a pickle: plain data, and what is registered, as schedules."""
+    plain = value is None or isinstance(value, (bool, int, float, str))
+    return plain or storable.name_of(type(value)) is not None
 
 
 def as_key(seed: Seed) -> jax.Array:

@@ -198,10 +198,8 @@ def refuse_other_numbers(what: str, loaded: Any, text: Any, tensors: dict[str, A
     encoder = Encoder()
     for name in ("target", "distribution"):
         said = json.loads(json.dumps(encoder.encode(getattr(loaded, name), name)))
-        assert same(said, text[name]), (what, said, text[name])
-    for name, array in encoder.tensors.items():
-        assert array.dtype.kind == tensors[name].dtype.kind, what
-        assert np.array_equal(array, np.broadcast_to(tensors[name], array.shape)), what
+        assert same(said, encoder.tensors, text[name], tensors), (what, said, text[name])
+    for array in encoder.tensors.values():
         assert np.isfinite(array).all() or array.dtype.kind != "f", what
     assert [[p.path, list(p.shape)] for p in loaded.target.parameters] == text["parameters"], what
     mean, sd = loaded.distribution.mean_and_sd()
@@ -209,18 +207,23 @@ def refuse_other_numbers(what: str, loaded: Any, text: Any, tensors: dict[str, A
     assert (np.asarray(sd) >= 0).all(), what
 
 
-def same(one: Any, other: Any) -> bool:
+def same(one: Any, arrays: Any, other: Any, others: Any) -> bool:
     """Whether two descriptions are alike, where 1 and 1.0 are one number, but 1 and True two."""
+    if isinstance(one, dict) and isinstance(other, dict) and "$array" in one and "$array" in other:
+        array, known = arrays[one["$array"]], others[other["$array"]]
+        alike = array.dtype.kind == known.dtype.kind
+        return alike and np.array_equal(array, np.broadcast_to(known, array.shape))
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return math.isclose(one, other, rel_tol=1e-6)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
+        alike = len(one) == len(other)
+        return alike and all(same(a, arrays, b, others) for a, b in zip(one, other))
     if isinstance(one, dict) and isinstance(other, dict):
-        # Arrays of NumPy in a distribution are stacked to JAX's, and told apart again.
-        one, other = ({k: v for k, v in d.items() if k != "numpy"} for d in (one, other))
-        return set(one) == set(other) and all(same(one[name], other[name]) for name in one)
+        return set(one) == set(other) and all(
+            same(one[name], arrays, other[name], others) for name in one
+        )
     return one == other
 
 

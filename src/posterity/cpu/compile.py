@@ -134,9 +134,10 @@ def _is_ours(folder: Path) -> bool:
 
 def _make_private(folder: Path) -> None:
     """Make the folder for its owner alone, as one that is there becomes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
+    for place in reversed([folder, *folder.parents]):
+        if not place.exists():
+            with contextlib.suppress(FileExistsError):
+                place.mkdir(mode=0o700)
     found = folder.stat()
     readable = stat.S_IMODE(found.st_mode) & 0o055
     if os.name != "nt" and found.st_uid == os.getuid() and readable and not _writers(found):

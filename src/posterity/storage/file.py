@@ -49,7 +49,7 @@ THETA = "theta"  # the array of stored draws
 # Letters of a description: of 4,000 named numbers it takes 1 MB, or 250 for each. Draws of them
 # take more than an eighth of it, as there are eight and more.
 MOST_TEXT = 2**26
-LITTLE_TEXT = 2**23
+LITTLE_TEXT = 2**22
 MOST_SAID = 1_500  # letters of a message
 FEW = 100  # entries of a list that no net or prior is refused for
 MOST_DRAWS = 10**8  # of which a prediction is made, unless others are asked for
@@ -429,11 +429,11 @@ def _too_long(letters: int, size: int) -> bool:
 
 
 def _refuse_long_header(path: Path) -> None:
-    """Refuse a header too long for ours, before it is read; there a quotation mark takes two."""
+    """Refuse a header too long for ours, before it is read; there quotation marks take two."""
     with path.open("rb") as file:
         start = file.read(8)
     length = int.from_bytes(start, "little")
-    if len(start) == 8 and _too_long(length // 2, max(path.stat().st_size - length, 0)):
+    if len(start) == 8 and _too_long(2 * length // 3, max(path.stat().st_size - length, 0)):
         raise PosteriorFileError(f"{path}: its description is too long to be one of ours.")
 
 

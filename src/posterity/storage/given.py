@@ -235,7 +235,8 @@ def answers(target: Any, thetas: np.ndarray, x: Any, y: Any, names: set[str]) ->
     for name in sorted(names & set(asked)):
         try:
             answer = eqx.filter_jit(asked[name])
-            each = [answer(jnp.asarray(theta, float_dtype())) for theta in thetas]
+            with jax.default_matmul_precision("highest"):  # GPUs' usual one differs from CPUs'
+                each = [answer(jnp.asarray(theta, float_dtype())) for theta in thetas]
             found[name] = jax.tree.map(lambda *one: np.stack([*map(np.asarray, one)]), *each)
         except (TypeError, ValueError, NotImplementedError, AttributeError):
             continue  # a part of the user's that cannot answer: a probe must not spoil a save
