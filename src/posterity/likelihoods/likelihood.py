@@ -33,8 +33,9 @@ class AbstractLikelihood(eqx.Module):
     A subclass gives `kind`, `outputs_per_target` and `distribution`. All else has a default, by
     NumPyro's closed form where it has one, else by enumeration, quadrature or automatic
     differentiation of the density; override what is known better, and let
-    `po.testing.check_likelihood` compare every figure with draws. docs/likelihoods.md lists all. Fields that are NumPyro
-    distributions are unknowns with these priors. Fields that are `po.learned` are learned.
+    `po.testing.check_likelihood` compare every figure with draws. docs/likelihoods.md lists all.
+    Fields that are NumPyro distributions are unknowns with these priors. Fields that are
+    `po.learned` are learned.
 
     Attributes:
         kind: what the targets are. ``"classification"``: labels 0 … K − 1. ``"ordinal"``: ordered
