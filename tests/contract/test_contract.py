@@ -185,7 +185,7 @@ def test_chains_together_equal_chains_apart(row: Row) -> None:
 
 
 def run_draws(method: Any, target: Any, batches: Any, keys: Any, thetas: Any) -> np.ndarray:
-    finished = loop.run(method, target, batches, keys, thetas, loop.Watcher())
+    finished = loop.run(method, target, batches, keys, thetas, loop.Watcher(), loop.Interrupt())
     draws = finished.stretches[0].draws
     assert draws is not None
     return draws

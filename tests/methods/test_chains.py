@@ -33,7 +33,7 @@ METHODS = {
 def finished(method: Any, keys: Any, thetas: Any) -> Any:
     batches = as_batches(ORACLE.data, ORACLE.model.likelihood, method.batch_size)
     target = Target.build(ORACLE.model, ORACLE.x.shape[1:], (), batches.rows)
-    return loop.run(method, target, batches, keys, thetas, loop.Watcher())
+    return loop.run(method, target, batches, keys, thetas, loop.Watcher(), loop.Interrupt())
 
 
 @pytest.mark.parametrize("name", METHODS)

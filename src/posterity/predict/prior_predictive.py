@@ -55,7 +55,8 @@ def prior_predictive(model: Model, x: Any, draws: int = 100, *, seed: int = 0) -
     given = read(x)
     _, seen = positions(model.prior.columns, given.spec)
     found = trace(model.net, model.template(), seen)
-    targets = int(np.prod(found.out[1:])) // model.likelihood.outputs_per_target
+    shape = getattr(found.out, "shape", ())[1:]  # `build` refuses what has none
+    targets = int(np.prod(shape)) // model.likelihood.outputs_per_target
     y_shape = (targets,) if targets > 1 else ()
     target = Target.build(model, given.spec, y_shape, rows=1)
     keys = jax.random.split(key, count)
