@@ -149,6 +149,19 @@ def test_a_posterior_as_prior_keeps_the_order_of_its_columns(wide):
             po.fit(next_model, (frame(columns=("b", "a")), Y), po.MAP(steps=2), progress=False)
 
 
+def test_arrays_of_xarray_with_labels_are_frames(fitted):
+    xarray = pytest.importorskip("xarray")
+    given = xarray.DataArray(VALUES, dims=["row", "what"], coords={"what": ["a", "b"]})
+    turned = given.sel(what=["b", "a"])
+    np.testing.assert_array_equal(fitted.predict(turned).mean, fitted.predict(frame()).mean)
+    with pytest.raises(ValueError, match="missing 'b'"):
+        fitted.predict(given.sel(what=["a"]))
+    labelled = given.assign_coords(row=SHUFFLED)
+    np.testing.assert_allclose(
+        fit(labelled, series("shuffled")[::-1]).predict(given).mean, Y, atol=0.1
+    )
+
+
 def test_a_standardizer_goes_by_names():
     standardizer = po.data.Standardizer.fit(frame())
     again = po.data.Standardizer.from_json(standardizer.to_json())

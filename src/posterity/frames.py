@@ -22,6 +22,8 @@ SHORT = 80  # letters of a value in it
 class Frame(NamedTuple):
     """A data frame or a series of pandas, polars, Arrow or another library that narwhals knows.
 
+    An array of xarray's with labels is one, too.
+
     Attributes:
         array: its numbers, (rows, columns) or of a series (rows,).
         columns: the names of its columns; None of a series.
@@ -68,6 +70,8 @@ def read_frame(given: Any, name: str) -> Frame | None:
         return None
     import narwhals as nw  # 40 ms, which plain arrays are spared
 
+    if hasattr(given, "dims") and hasattr(given, "indexes"):
+        return _labelled(given, name)
     if not hasattr(given, "collect"):  # a lazy frame computes its names
         given = _with_names(given, name)
     frame = nw.from_native(given, pass_through=True, allow_series=True)
@@ -83,6 +87,22 @@ def read_frame(given: Any, name: str) -> Frame | None:
     parts = _numbers(given, [frame[column] for column in columns], name, columns)
     array = np.column_stack(parts) if parts else np.empty((len(frame), 0))
     return Frame(array, columns, labels, name)
+
+
+def _labelled(given: Any, name: str) -> Frame | None:
+    """An array of xarray's whose axes have labels, as a frame; None of anything else."""
+    axes = [given.indexes.get(dim) for dim in given.dims]
+    array = np.asarray(given)
+    if (
+        array.ndim != len(axes)
+        or array.dtype.kind not in "fiub"
+        or not any(index is not None for index in axes[:2])
+    ):
+        return None
+    columns = None if len(axes) != 2 or axes[1] is None else tuple(map(str, axes[1]))
+    if columns and len(set(columns)) < len(columns):
+        raise ValueError(f"{name}: several of its columns have one name; give {name}.to_numpy().")
+    return Frame(array, columns, axes[0], name)
 
 
 def joined(given: Any, labels: Any, columns: tuple[str, ...] | None = None) -> Any:
@@ -269,7 +289,10 @@ def _array(part: Series) -> np.ndarray:
             return array
     if part.dtype == nw.Boolean and not part.null_count():
         return np.asarray(part.to_numpy(), bool)
-    return np.array([np.nan if value is None else float(value) for value in part.to_list()])
+    missing = part.is_null().to_list()
+    return np.array(
+        [np.nan if gone else float(value) for gone, value in zip(missing, part.to_list())]
+    )
 
 
 def _said(other: Mapping[str, list[str]], given: Any, name: str, columns: Sequence[str]) -> str:

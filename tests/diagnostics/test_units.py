@@ -120,3 +120,18 @@ def test_images_are_one_column():
     )
     posterior = po.fit(model, (x, np.arange(30) % 2), po.MAP(steps=2), progress=False)
     assert "Far from standard units: x (mean 12" in posterior.result.warnings[0]
+
+
+def test_arguments_of_programs_are_named_too():
+    import numpyro
+    import numpyro.distributions as dist
+
+    def program(x, y):
+        mean = numpyro.sample("mean", dist.Normal(0, 1))
+        numpyro.sample("y", dist.Normal(mean + x, 1), obs=y)
+
+    model = po.Model.from_numpyro(program)
+    data = {"x": np.arange(25.0), "y": 1e8 + np.arange(25.0)}
+    (said, *_) = po.fit(model, data, po.MAP(steps=2), progress=False).result.warnings
+    assert said.startswith("Single precision loses digits of the data: data['y'] (mean 1e+08")
+    assert "data['x']" not in said

@@ -61,8 +61,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "rows-tried-in-their-order-only",
         "model/rowwise.py",
-        "take(x, np.arange(rows)[::-1])))[::-1]",
-        "take(x, np.arange(rows))))",
+        "take(x, np.arange(rows)[::-1]))[::-1]",
+        "take(x, np.arange(rows)))",
         ("model/test_rowwise.py",),
     ),
     Fault(

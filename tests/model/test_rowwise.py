@@ -91,8 +91,18 @@ def test_nets_that_compute_each_row_by_itself_are_taken(case):
     assert np.isfinite(fit(net(ROWWISE[case])).predict(X[:1], draws=1).mean).all()
 
 
-def test_one_row_of_data_is_no_reason_to_refuse():
-    fit(net(ROWWISE["plain"]), x=X[:1], y=Y[:1])
+@pytest.mark.parametrize("rows", [X[:1], X[:2], np.ones((12, 3)), np.r_[np.ones((9, 3)), X[:3]]])
+def test_few_rows_or_rows_alike_are_no_reason_to_refuse_and_none_to_take(rows):
+    fit(net(ROWWISE["plain"]), x=rows, y=Y[: len(rows)])
+    with pytest.raises(ValueError, match="change by"):
+        fit(net(MIXING["mean over rows"]), x=rows, y=Y[: len(rows)])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_tried_too(dtype):
+    fit(net(lambda p, x: ROWWISE["plain"](p, x).astype(dtype)))
+    with pytest.raises(ValueError, match="change by"):
+        fit(net(lambda p, x: MIXING["mean over rows"](p, x).astype(dtype)))
 
 
 @pytest.mark.parametrize("width", [8, 300])

@@ -39,13 +39,7 @@ def notes(x: Given, inputs: InputSpec, y: np.ndarray, y_columns: Any, *, real: b
     targets = list(_named(y, "y", y_columns)) if real else []
     lost = [said for column in (*columns, *targets) if (said := lost_digits(column))]
     far = [said for column in (*columns, *targets) if (said := far_units(column))]
-    found = []
-    if lost:
-        found.append(
-            f"Single precision loses digits of the data: {_joined(lost)}. Subtract each column's "
-            "mean before the fit, in NumPy's double precision (x - x.mean(axis=0)), or compute in "
-            'double precision: jax.config.update("jax_enable_x64", True) before anything else.'
-        )
+    found = [_said(lost)] if lost else []
     if far:
         found.append(
             f"Far from standard units: {_joined(far)}. Priors and step sizes mean numbers of mean "
@@ -53,6 +47,30 @@ def notes(x: Given, inputs: InputSpec, y: np.ndarray, y_columns: Any, *, real: b
             "these units."
         )
     return found
+
+
+def notes_of_arguments(data: Any) -> list[str]:
+    """The sentence about a program's real arrays that float32 cannot tell apart.
+
+    Args:
+        data: a tuple or dictionary of arguments, as it was given and found right.
+    """
+    named = data.items() if isinstance(data, dict) else enumerate(data)
+    lost = []
+    for key, value in named:
+        array = None if isinstance(value, (dict, str)) else np.asarray(value)
+        if array is not None and array.dtype.kind == "f" and array.size > 1:
+            lost.append(lost_digits(Column(f"data[{key!r}]", array.reshape(-1))))
+    lost = [said for said in lost if said]
+    return [_said(lost)] if lost else []
+
+
+def _said(lost: list[str]) -> str:
+    return (
+        f"Single precision loses digits of the data: {_joined(lost)}. Subtract each column's mean "
+        "before the fit, in NumPy's double precision (x - x.mean(axis=0)), or compute in double "
+        'precision: jax.config.update("jax_enable_x64", True) before anything else.'
+    )
 
 
 def lost_digits(column: Column) -> str:

@@ -272,7 +272,8 @@ def _prepare(
         _refuse_net_settings(method)
         arguments = as_arguments(data)
         weights = method.kl_weight, method.temperature
-        return alike(ProgramTarget.build(alike(model), arguments, *weights)), arguments, []
+        notes = units.notes_of_arguments(data)
+        return alike(ProgramTarget.build(alike(model), arguments, *weights)), arguments, notes
     pair = data if isinstance(data, Pair) else as_pair(data, model.likelihood)
     shapes = pair.x.spec, pair.y.shape[1:]
     weights = method.kl_weight, method.temperature
