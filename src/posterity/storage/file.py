@@ -194,8 +194,10 @@ def _upgraded(description: Json, tensors: dict[str, np.ndarray]) -> tuple[Json, 
     """A file of format 1 as one of this format."""
     try:
         return upgraded(description, tensors)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError("its description is none of format 1, which it says it is.") from error
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"its description is none of format 1, which it says it is ({error})."
+        ) from error
 
 
 def _missing(target: Json) -> set[str]:
