@@ -65,7 +65,7 @@ KEYS = (
 )
 
 
-CHECKED = ("target", "distribution", "settings", "facts", "parameters", "probe")
+CHECKED = ("target", "distribution", "settings", "facts", "probe")
 
 
 class PosteriorFileError(ValueError):
@@ -298,14 +298,14 @@ def _check_parameters(parameters: Json) -> None:
 def _refuse_long(description: Json) -> None:
     """Refuse a model with more parts than parameters, before they are gone through.
 
-    A layer has a parameter, and a rule gives one its prior.
+    A layer has a parameter, and a rule gives one its prior. A joint prior may be of more.
     """
     count = len(description["parameters"])
     for part in parts_in(description["target"]):
         if part.name not in ("net", "prior"):
             continue
         for name, length in lists_in(part.data):
-            if is_own(name) and length > max(count, FEW):
+            if is_own(name) and length > 2 * count + FEW:
                 raise ValueError(
                     f"its {part.name} has a list of {length:,} entries, but the file is of "
                     f"{count:,} parameters."
