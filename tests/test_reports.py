@@ -12,7 +12,8 @@ import pytest
 import posterity as po
 from posterity.diagnostics.history import History
 from posterity.diagnostics.result import Code, Result
-from posterity.reports import report
+from posterity.reports import _settings, report
+from posterity.run.finish import asked
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -256,3 +257,11 @@ def test_without_jinja_the_message_says_what_to_install(plane, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ImportError, match=r"posterity\[plots\]"):
         report(plane[0], tmp_path / "never")
+
+
+def test_schedules_and_arrays_are_said_in_few_words():
+    sgld = po.SGLD(draws=3, schedule=po.schedules.Halving(100), preconditioner=np.ones(90))
+    shown = _settings(asked(sgld, 0))
+    assert shown["schedule"] == "Halving(decay=100)"
+    assert shown["preconditioner"] == "Variances(…)"
+    assert _settings(asked(po.SGLD(), 0))["schedule"] == "Constant()"

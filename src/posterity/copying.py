@@ -67,10 +67,10 @@ def nameable(given: Any) -> Any:
 
 
 def _reduced(function: Any) -> Any:
-    """How a pickle says a function of JAX, or one that JAX has wrapped.
+    """How a pickle says a function that JAX has wrapped: by name, or else as it did before.
 
-    Raises:
-        TypeError: it has no name in its module.
+    What has no name in its module goes where the function inside goes: into cloudpickle's, and not
+    into Python's, which names it.
     """
     own = getattr(function, "__module__", None)
     name = str(getattr(function, "__qualname__", None) or getattr(function, "__name__", ""))
@@ -80,10 +80,7 @@ def _reduced(function: Any) -> Any:
             known = getattr(known, part, None)
         if known is function:
             return by_name, (module, name)
-    raise TypeError(
-        f"cannot pickle the function {name or function!r} of module {own}: it is wrapped by JAX "
-        "and has no name there. Define it at the top level of a module, by def."
-    )
+    return function.__reduce_ex__(4)
 
 
 WRAPPED: tuple[Any, ...] = (jax.custom_jvp, jax.custom_vjp, type(jax.jit(by_name)), type(jnp.add))

@@ -17,9 +17,7 @@ from pathlib import Path
 # Temporary folders beside a file: .<name>.posterity-<machine>-<process>-<its start>-<random>
 MARK = re.compile(r"\..*\.posterity-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}", re.DOTALL)
 LONG_AGO = 24 * 3600  # seconds without a change, after which a writer who cannot be asked is gone
-LONGEST = (
-    100  # letters of a file's name that its temporary folder repeats; systems allow 255 in all
-)
+LONGEST = 100  # letters of a file's name that the folder repeats; systems allow 255 in all
 
 
 def write_atomic(path: Path, content: bytes | str) -> Path:

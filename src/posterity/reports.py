@@ -29,6 +29,7 @@ Data = tuple[Any, Any]
 MOST_TRAIN_ROWS = 5_000  # for the training metrics; test data are used whole
 WIDTH_PER_INCH = 104  # CSS pixels: text of figures is then as large as that of the page
 SUFFIX = ".html"
+SHOWN = 80  # letters of what a setting is made of
 
 PARAMETERS_NOTE = "In unconstrained units: the range of the elements' posterior means and sds."
 METRICS = {
@@ -223,12 +224,21 @@ def _facts(posterior: Posterior) -> list[str]:
 def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     none = {"batch_size": "all rows"}
     shown = {
-        name.replace("_", " "): none.get(name, "automatic") if value is None else value
+        name.replace("_", " "): none.get(name, "automatic") if value is None else _setting(value)
         for name, value in settings.items()
     }
     if "seconds" in shown:
         shown["seconds"] = f"{shown['seconds']:.3g}"
     return shown
+
+
+def _setting(value: Any) -> Any:
+    """A setting in few words: ``Halving(decay=100)``."""
+    if not isinstance(value, dict):
+        return value
+    inside = ", ".join(f"{name}={part}" for name, part in value.get("parts", {}).items())
+    shown = inside if len(inside) <= SHOWN else "…"
+    return f"{str(value.get('stored', '')).rpartition('.')[2]}({shown})"
 
 
 def _model(posterior: Posterior) -> dict[str, Any]:

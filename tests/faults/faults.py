@@ -907,10 +907,10 @@ FAULTS: tuple[Fault, ...] = (
         ("storage/test_file.py",),
     ),
     Fault(
-        "rows-counted-before-they-are-written",
+        "rows-counted-that-were-not-written",
         "distributions/spool.py",
-        "count = max(count, *(apart.pop(at) for at in joined))",
-        "count = max(count, stop, *(apart.pop(at) for at in joined))",
+        "while joined := [at for at in apart if at <= count]:",
+        "while joined := [at for at in apart if at <= count + stop]:",
         ("distributions/test_spooled.py",),
     ),
     Fault(

@@ -63,6 +63,7 @@ def contents(posterior: po.Posterior, x: np.ndarray) -> dict[str, Any]:
     }
 
 
+NOISY = po.likelihoods.Normal(dist.HalfNormal(1.0))
 LIKELIHOODS = {
     "bernoulli": (po.likelihoods.Bernoulli(), 1),
     "categorical": (po.likelihoods.Categorical(3), 3),
@@ -540,6 +541,30 @@ def test_long_lists_of_facts_and_many_columns_come_back(tmp_path):
     for name, value in facts.items():
         assert repr(loaded.facts[name]) == repr(value)
     assert loaded.target.inputs == spec
+
+
+def many(count):
+    """A net of that many parameters, each under a rule of its own."""
+
+    def apply(params, x):
+        return x + sum(jnp.sum(leaf) for leaf in params.values())
+
+    net = (lambda key: {f"a{number}": jnp.ones(1) for number in range(count)}, apply)
+    rules = {f"a{number}": dist.Normal(0.0, 1.0 + number) for number in range(count)}
+    return po.Model(net, rules, po.likelihoods.Normal(0.5))
+
+
+def test_as_many_rules_as_parameters_and_a_prior_of_more_of_them_come_back(tmp_path):
+    model = many(150)
+    posterior = filled(model)
+    loaded = po.load(posterior.save(tmp_path / "a"), model=model)
+    assert loaded.target.parameters == posterior.target.parameters
+    deep = po.Model(po.nets.MLP(1, [1] * 120, 1), po.priors.Normal(), NOISY)
+    prior = filled(deep).as_prior()
+    after = filled(po.Model(deep.net, prior, po.likelihoods.Normal(0.5)))
+    assert len(prior.parameters) == len(after.target.parameters) + 1
+    again = po.load(after.save(tmp_path / "b"))
+    assert again.target.parameters == after.target.parameters
 
 
 def test_what_could_not_be_read_again_is_not_saved(tmp_path):

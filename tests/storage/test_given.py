@@ -161,6 +161,26 @@ def test_a_probe_looks_away_from_the_mean_and_at_more_than_moments(name, tmp_pat
         po.load(path, model=foreign)
 
 
+class Silent(NORMAL):
+    """It cannot answer, by an error that nobody foresees."""
+
+    def mean_and_var(self, outputs, unknowns):
+        raise RuntimeError("not here")
+
+
+def test_a_part_that_cannot_answer_is_saved_and_is_another_only_where_it_could(tmp_path):
+    q = gaussian()
+    silent = po.Model(net(), po.priors.Normal(), Silent(0.5))
+    path = posterior_of(silent, q).save(tmp_path / "a")
+    assert po.load(path, model=silent).target.size == 7
+    model = po.Model(net(), po.priors.Normal(), Doubled(2.0))
+    path = posterior_of(model, q).save(tmp_path / "b")
+    with pytest.raises(
+        PosteriorFileError, match=r"the likelihood .* cannot be asked at the inputs"
+    ):
+        po.load(path, model=silent)
+
+
 def program(scale):
     def model(x, y=None):
         slope = numpyro.sample("slope", dist.Normal(0, 1))

@@ -142,7 +142,7 @@ def _is_known(value: Any) -> bool:
 
 
 def _setting(value: Any) -> Any:
-    """What a plain setting says: the inverse of `finish.wrap`'s."""
+    """What a plain setting says: the inverse of `finish.asked`."""
     if not isinstance(value, dict):
         return value
     parts = {name: _setting(part) for name, part in value["parts"].items()}

@@ -342,18 +342,17 @@ class Decoder:
         tensor = self.tensors[name]
         if data.get("numpy"):
             return tensor if np.ndim(tensor) else np.asarray(tensor)[()]
-        self.narrowed |= tensor.dtype == np.float64 and float_dtype() == np.float32
+        narrows = tensor.dtype == np.float64 and float_dtype() == np.float32
+        self.narrowed |= narrows
         if is_mapped(tensor):
             return tensor
+        if narrows and np.any(np.isfinite(tensor) & (np.abs(tensor) > np.finfo(np.float32).max)):
+            raise ValueError(
+                f"{path} holds numbers beyond single precision. Run this before anything else of "
+                'JAX: jax.config.update("jax_enable_x64", True)'
+            )
         if tensor.dtype in (np.float32, np.float64):
-            with np.errstate(over="ignore"):
-                found = tensor.astype(float_dtype())
-            if np.isinf(found).any() and not np.isinf(tensor).any():
-                raise ValueError(
-                    f"{path} holds numbers beyond single precision. Run this before anything else "
-                    'of JAX: jax.config.update("jax_enable_x64", True)'
-                )
-            return jnp.asarray(found)
+            return jnp.asarray(tensor, float_dtype())
         dtype = jax.dtypes.canonicalize_dtype(tensor.dtype)
         if not np.array_equal(tensor.astype(dtype), tensor):
             raise ValueError(f"{path} holds numbers out of the range of {dtype}.")

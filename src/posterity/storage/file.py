@@ -66,7 +66,7 @@ KEYS = (
 )
 
 
-CHECKED = ("target", "distribution", "settings", "facts", "parameters", "probe")
+CHECKED = ("target", "distribution", "settings", "facts", "probe")
 
 
 class PosteriorFileError(ValueError):
@@ -197,8 +197,10 @@ def _upgraded(description: Json, tensors: dict[str, np.ndarray]) -> tuple[Json, 
     """A file of format 1 as one of this format."""
     try:
         return upgraded(description, tensors)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError("its description is none of format 1, which it says it is.") from error
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"its description is none of format 1, which it says it is ({error})."
+        ) from error
 
 
 def _missing(target: Json) -> set[str]:
@@ -299,14 +301,14 @@ def _check_parameters(parameters: Json) -> None:
 def _refuse_long(description: Json) -> None:
     """Refuse a model with more parts than parameters, before they are gone through.
 
-    A layer has a parameter, and a rule gives one its prior.
+    A layer has a parameter, and a rule gives one its prior. A joint prior may be of more.
     """
     count = len(description["parameters"])
     for part in parts_in(description["target"]):
         if part.name not in ("net", "prior"):
             continue
         for name, length in lists_in(part.data):
-            if is_own(name) and length > max(count, FEW):
+            if is_own(name) and length > 2 * count + FEW:
                 raise ValueError(
                     f"its {part.name} has a list of {length:,} entries, but the file is of "
                     f"{count:,} parameters."
