@@ -168,6 +168,22 @@ def test_numbers_of_every_kind_are_numbers() -> None:
     assert po.likelihoods.Normal(dist.HalfNormal(1.0)).unknowns()
 
 
+@pytest.mark.parametrize("argument", ["net", "prior", "likelihood"])
+def test_parts_of_a_model_that_are_none_are_refused_by_name(argument: str) -> None:
+    parts = {"net": MODEL.net, "prior": MODEL.prior, "likelihood": MODEL.likelihood}
+    for value in BAD.values():
+        with pytest.raises((TypeError, ValueError), match=f"{argument}: "):
+            po.Model(**{**parts, argument: value})
+    with pytest.raises(TypeError, match=r"likelihood: .* net: .* prior: "):
+        po.Model(None, None, None)
+
+
+def test_an_argument_is_told_once() -> None:
+    with pytest.raises(ValueError) as caught:
+        po.SGFS(batch_size=4, temperature=-1.0)
+    assert str(caught.value).count("temperature") == 1
+
+
 # -- arguments of calls ---------------------------------------------------------------------------
 
 X = np.linspace(-1, 1, 5)[:, None]

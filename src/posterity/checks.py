@@ -138,7 +138,9 @@ class Settings:
             return None
 
     def add(self, name: str, problem: str) -> None:
-        """One problem of the argument `name`."""
+        """One problem of the argument `name`, which is told only once."""
+        if name in self.named:
+            return
         self.named.add(name)
         self.problems.append(f"{name} {problem}")
 

@@ -131,6 +131,7 @@ def test_classes_of_any_logit_have_probabilities_and_entropies(classes: int) -> 
     )  # fmt: skip
     assert all(np.isfinite(figure).all() for figure in figures)
     np.testing.assert_allclose(pred.probs.sum(1), 1, rtol=1e-6)
+    assert pred.abstain(below=0.6, by="median").mask.tolist() == [False, False, True]
 
 
 def test_other_units_keep_numbers_that_single_precision_does_not_hold() -> None:

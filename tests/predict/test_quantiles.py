@@ -140,6 +140,7 @@ class OfDistribution(po.likelihoods.AbstractLikelihood):
     ],
     ids=["gamma", "log-normal", "beta", "half-cauchy"],
 )
+@pytest.mark.filterwarnings("ignore:predict. mean or sd")  # of the half-Cauchy
 def test_quantiles_lie_inside_the_support_and_are_exact(build, oracle):
     w = np.array([-0.4, 0.7])
     posterior = posterior_of(linear(OfDistribution(build)), draws_of(w[:, None]))

@@ -402,7 +402,7 @@ def test_no_source_file_imports_what_runs_code_from_files():
     assert len(files) > 20
     forbidden = re.compile(
         r"^\s*(import|from)\s+(pickle|cloudpickle|dill|marshal|shelve|joblib)\b"
-        r"|\b(eval|exec)\(|allow_pickle\s*=\s*True",
+        r"|(?<![.\w])(eval|exec)\(|allow_pickle\s*=\s*True",
         re.MULTILINE,
     )
     found = [path.name for path in files if forbidden.search(path.read_text())]

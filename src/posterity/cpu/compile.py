@@ -24,33 +24,36 @@ ONCE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fals
 BRIEF = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
 
 
-MOST = 16  # compiled forms of a function that are kept, of about 20 MB each for a fit's loop
+# Compiled forms of a function that are kept: of a fit's loop, of about 20 MB each, and of others,
+# as a process that serves many models goes from one to the next.
+LOOPS, MOST = 16, 64
 
-_kept: list[Any] = []
+_kept: list[tuple[Any, int]] = []
 
 
-def kept_jit(function: Callable, **settings: Any) -> Any:
+def kept_jit(function: Callable, *, most: int = MOST, **settings: Any) -> Any:
     """`equinox.filter_jit`, of whose compiled forms `forget` drops those of too many models.
 
     Args:
-        function: what to compile. settings: of `equinox.filter_jit` and `jax.jit`.
+        function: what to compile. most: how many of its forms are kept.
+        settings: of `equinox.filter_jit` and `jax.jit`.
     """
     jit: Any = eqx.filter_jit  # whose types do not know JAX's own settings
     compiled = jit(function, **settings)
-    _kept.append(compiled)
+    _kept.append((compiled, most))
     return compiled
 
 
 def forget() -> None:
-    """Drop the compiled forms of functions that have more than `MOST`: all of them, to begin anew.
+    """Drop the compiled forms of functions that have too many: all of them, to begin anew.
 
     JAX keeps every compiled form for ever: a form for each model and number of rows there was.
     What is still needed is read back from the cache on disk.
     """
-    for compiled in _kept:
+    for compiled, most in _kept:
         inside = getattr(compiled, "_cached", None)
         size, clear = getattr(inside, "_cache_size", None), getattr(inside, "clear_cache", None)
-        if size is not None and clear is not None and size() > MOST:
+        if size is not None and clear is not None and size() > most:
             clear()
 
 
@@ -61,7 +64,7 @@ def quick_jit(function: Callable, options: dict[str, Any] = ONCE, **settings: An
 
     Args:
         function: what to compile. options: of XLA's; where one is gone, there are none.
-        settings: of `equinox.filter_jit`.
+        settings: of `kept_jit`.
     """
     quick = kept_jit(function, compiler_options=options, **settings)
     plain = kept_jit(function, **settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -51,9 +51,8 @@ class Model(Frozen):
     likelihood: AbstractLikelihood
 
     def __init__(self, net: Any, prior: Any, likelihood: AbstractLikelihood) -> None:
-        self.likelihood = as_likelihood(likelihood)
-        self.net = as_net(net)
-        self.prior = as_prior(prior)
+        parts = (likelihood, as_likelihood), (net, as_net), (prior, as_prior)
+        self.likelihood, self.net, self.prior = _each(parts)
         self.prior.latents(self.parameters())
 
     @property
@@ -119,6 +118,25 @@ class Model(Frozen):
                     "floating-point parameters."
                 )
         return template
+
+
+def _each(parts: Iterable[tuple[Any, Callable[[Any], Any]]]) -> list[Any]:
+    """What each function makes of its part; the messages of all that are refused, in one.
+
+    Raises:
+        TypeError, ValueError: as the first that is refused.
+    """
+    made, refused = [], []
+    for given, build in parts:
+        try:
+            made.append(build(given))
+        except (TypeError, ValueError) as error:
+            refused.append(error)
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        raise type(refused[0])(" ".join(map(str, refused)))
+    return made
 
 
 def shapes_by_path(template: Any) -> dict[str, tuple[int, ...]]:

@@ -205,7 +205,7 @@ class Predictive:
         """
         self._need_classes("abstain")
         cutoff = refusal.cutoff_of(below, above, by)
-        given = self.mean, self._expected_entropy, self._source, self._x
+        given = self.mean, self._expected_entropy, self._source, self._x, self._double
         mask = refusal.refused(by, cutoff, *given)
         return np.ma.MaskedArray(self.label, mask=mask, fill_value=-1)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from posterity.checks import is_real, said
 from posterity.predict import stream
+from posterity.predict.precision import split
 from posterity.predict.source import Source
 
 Rule = Literal["probability", "median", "entropy", "mutual_information"]
@@ -54,6 +55,7 @@ def refused(
     expected_entropy: np.ndarray,
     source: Source,
     x: Any,
+    double: np.ndarray,
 ) -> np.ndarray:
     """Which rows rule `by` refuses, as `Predictive.abstain` has the rules: (rows,) booleans.
 
@@ -62,9 +64,14 @@ def refused(
         probs: mean probabilities over draws, (rows,) or (rows, K).
         expected_entropy: mean entropy given θ, in nats: (rows,).
         source, x: the draws, and the inputs of the rows.
+        double: which rows are to be computed in double precision: (rows,) booleans.
     """
     if by == "median":
-        return ~_has_candidate(source, x, probs, cutoff)
+
+        def candidate(source: Source, x: Any, probs: np.ndarray) -> np.ndarray:
+            return _has_candidate(source, x, probs, cutoff)
+
+        return ~split(candidate, source, double, x, probs)
     if by == "probability":
         return by_class(probs).max(1) < cutoff
     doubt = entropy(probs)

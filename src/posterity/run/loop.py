@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterity.alike import alike
-from posterity.cpu.compile import BRIEF, kept_jit, quick_jit
+from posterity.cpu.compile import BRIEF, LOOPS, kept_jit, quick_jit
 from posterity.data.batches import SPARED, Batches, Order
 from posterity.dtypes import float_dtype
 from posterity.methods.method import AbstractMethod
@@ -158,8 +158,8 @@ def dispatch(
     return Loop(loop.keys, loop.steps + steps, order, state, good, failed), infos, draws
 
 
-thorough = kept_jit(dispatch, donate="all-except-first")
-brief = quick_jit(dispatch, BRIEF, donate="all-except-first")
+thorough = kept_jit(dispatch, most=LOOPS, donate="all-except-first")
+brief = quick_jit(dispatch, BRIEF, most=LOOPS, donate="all-except-first")
 
 
 def compiled_for(method: AbstractMethod, target: AbstractTarget) -> Any:

@@ -1,7 +1,7 @@
 """Write the files of format 2 beside this script, as the library of commit 77b640a wrote them.
 
-Run in a checkout of that commit: ``python make_version_2.py``. In `own.safetensors` a net and a likelihood
-of ones own answer a probe at one draw; `described.safetensors` has no probe.
+Run in a checkout of that commit: ``python make_version_2.py``. In `own.safetensors` a net and a
+likelihood of ones own answer a probe at one draw; `described.safetensors` has no probe.
 """
 
 from __future__ import annotations
