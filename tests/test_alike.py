@@ -17,7 +17,6 @@ from compilations import Compilations
 from posterity import alike as module
 from posterity.alike import alike
 from posterity.cpu import compile as compiling
-from posterity.run import loop
 
 FACTOR = 2.0
 TABLE = [1.0]
@@ -148,18 +147,19 @@ def test_a_fit_with_new_lambdas_compiles_nothing_new() -> None:
     assert abs(float(fitted(4.0).weights("w").mean()) - float(first.weights("w").mean())) > 0.01
 
 
-def test_compiled_forms_of_too_many_models_are_dropped() -> None:
-    double = compiling.kept_jit(lambda x: 2 * x, most=2)
-    try:
-        for rows in range(1, 5):
-            double(np.ones(rows))
-        assert double._cached._cache_size() == 4
-        compiling.forget()
-        assert double._cached._cache_size() == 0
-        np.testing.assert_array_equal(double(np.ones(2)), [2, 2])
-        compiling.forget()
-        assert double._cached._cache_size() == 1
-    finally:
-        compiling._kept.pop()
-    loops = [most for one, most in compiling._kept if one.fn == loop.dispatch.__name__]
-    assert loops[:3] == [compiling.LOOPS] * 3  # and what the suite puts in their place
+def test_only_the_compiled_forms_used_last_are_kept() -> None:
+    traced = []
+
+    def double(x: Any) -> Any:
+        traced.append(x.shape)
+        return 2 * x
+
+    forms = compiling.kept_jit(double, most=2)
+    for rows in (1, 2, 1, 3, 1, 2):
+        np.testing.assert_array_equal(forms(np.ones(rows)), np.full(rows, 2.0))
+    # That of 2 rows went when 3 came, and that of 3 when 2 came again.
+    assert traced == [(1,), (2,), (3,), (2,)]
+    assert len(forms) == 2
+    with jax.enable_x64(True):
+        assert forms(np.ones(1)).dtype == np.float64
+    assert forms(np.ones(2)).dtype == np.float32

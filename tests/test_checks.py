@@ -60,6 +60,8 @@ OTHERS: dict[str, Any] = {
     "likelihoods.Normal": (po.likelihoods.Normal, {}),
     "likelihoods.StudentT": (po.likelihoods.StudentT, {}),
     "learned": (po.learned, {"start": 1.0}),
+    "data.moons": (po.data.moons, {}),
+    "data.breast_cancer": (po.data.breast_cancer, {}),
 }
 # Documented as valid, by argument; by call and argument where calls differ.
 VALID: dict[str, set[str]] = {
@@ -101,6 +103,8 @@ VALID: dict[str, set[str]] = {
     "scale_2": POSITIVE,
     "df": POSITIVE,
     "start": NUMBERS,
+    "noise": POSITIVE,
+    "seed": {"10^9"},
     "SGLD.warmup": {"None"},
     "SGHMC.warmup": {"None"},
     "SGNHT.warmup": {"None"},

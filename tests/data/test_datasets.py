@@ -58,7 +58,7 @@ def test_moons_are_scikit_learns(n, noise, seed):
     "bad", [{"n": 1}, {"n": 2.5}, {"n": True}, {"noise": -1.0}, {"noise": "a"}]
 )
 def test_moons_out_of_range_are_refused(bad):
-    with pytest.raises(ValueError, match=f"{next(iter(bad))}: must be"):
+    with pytest.raises(ValueError, match=f"moons: {next(iter(bad))} must be"):
         po.data.moons(**bad)
 
 

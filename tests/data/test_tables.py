@@ -143,7 +143,7 @@ def test_texts_that_are_one_number_stay_two_categories_and_two_classes(tmp_path,
         assert again.classes == fitted.classes
 
 
-@pytest.mark.parametrize("case", set(ALIKE) - {"underscores"})
+@pytest.mark.parametrize("case", [case for case in ALIKE if case != "underscores"])
 def test_two_spellings_of_one_amount_are_said(tmp_path, case):
     pair = ALIKE[case]
     table = read_table(write(tmp_path, f"code,y\n{pair[0]},1.5\n{pair[1]},2.5\n3,0.5\n"))

@@ -260,6 +260,28 @@ def test_a_recurrent_nnx_module_is_fitted_and_predicts_one_row():
     assert posterior.predict(X[:1]).mean.shape == (1,)
 
 
+class Sequences(nnx.Module):
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.rnn = nnx.Bidirectional(
+            nnx.RNN(nnx.GRUCell(2, 3, rngs=rngs)), nnx.RNN(nnx.LSTMCell(2, 3, rngs=rngs))
+        )
+        self.last = nnx.Linear(6, 1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.rnn(x)[:, -1])
+
+
+def test_sequences_of_any_one_length_are_predicted_one_by_one():
+    x = RNG.normal(size=(5, 4, 2)).astype(np.float32)
+    model = po.Model(Sequences(), po.priors.Normal(), po.likelihoods.Normal(0.5))
+    target = Target.build(model, (4, 2), (), 5)
+    posterior = po.Posterior(target, Draws(target.net_draw(jax.random.key(0))[None, None]))
+    together = posterior.predict(x).mean
+    alone = [posterior.predict(x[row : row + 1]).mean[0] for row in range(2)]
+    np.testing.assert_allclose(alone, together[:2], rtol=1e-5, atol=1e-6)
+
+
 def test_noise_that_a_module_draws_from_its_own_keys_is_refused():
     model = po.Model(Noisy(), po.priors.Normal(), po.likelihoods.Normal(0.5))
     with pytest.raises(ValueError, match=r"depend on random keys that it holds.*net\.eval\(\)"):

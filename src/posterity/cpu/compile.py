@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import stat
+import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 import platformdirs
+
+from posterity.dtypes import float_dtype
 
 VARIABLE = "POSTERITY_CACHE"
 SEAL = hashlib.sha256().digest_size  # bytes at the end of an entry
@@ -27,34 +33,78 @@ BRIEF = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": Fal
 # Compiled forms of a function that are kept: of a fit's loop, of about 20 MB each, and of others,
 # as a process that serves many models goes from one to the next.
 LOOPS, MOST = 16, 64
+NUMBERS = itertools.count()
 
-_kept: list[tuple[Any, int]] = []
 
+class Forms:
+    """A compiled function that keeps as many compiled forms as it is told, the last used ones.
 
-def kept_jit(function: Callable, *, most: int = MOST, **settings: Any) -> Any:
-    """`equinox.filter_jit`, of whose compiled forms `forget` drops those of too many models.
+    JAX keeps a form for each model and each number of rows that there ever was.
 
     Args:
         function: what to compile. most: how many of its forms are kept.
         settings: of `equinox.filter_jit` and `jax.jit`.
     """
-    jit: Any = eqx.filter_jit  # whose types do not know JAX's own settings
-    compiled = jit(function, **settings)
-    _kept.append((compiled, most))
-    return compiled
+
+    def __init__(self, function: Callable, most: int, settings: dict[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function, self._most, self._settings = function, most, settings
+        self._forms: OrderedDict[Any, Any] = OrderedDict()
+        self._lock = threading.Lock()  # chains call from several threads
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._form(args, kwargs)(*args, **kwargs)
+
+    def __len__(self) -> int:
+        return len(self._forms)
+
+    def _form(self, args: Any, kwargs: Any) -> Any:
+        leaves, structure = jax.tree.flatten((args, kwargs))
+        key = structure, tuple(map(_kind, leaves)), float_dtype()
+        with self._lock:
+            form = self._forms.get(key)
+            if form is None:
+                form = self._forms[key] = self._new()
+            self._forms.move_to_end(key)
+            while len(self._forms) > self._most:
+                _drop(self._forms.popitem(last=False)[1])
+        return form
+
+    def _new(self) -> Any:
+        function = self._function
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        # Equinox has one compiled function for each qualified name, and frees all of it or nothing.
+        call.__qualname__ = f"{function.__qualname__} {next(NUMBERS)}"
+        jit: Any = eqx.filter_jit  # whose types do not know JAX's own settings
+        return jit(call, **self._settings)
 
 
-def forget() -> None:
-    """Drop the compiled forms of functions that have too many: all of them, to begin anew.
+def _kind(leaf: Any) -> Any:
+    """What a compiled form depends on: an array's shape and type, or the leaf itself."""
+    if isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
+        return leaf.shape, leaf.dtype
+    return type(leaf), leaf
 
-    JAX keeps every compiled form for ever: a form for each model and number of rows there was.
-    What is still needed is read back from the cache on disk.
+
+def _drop(form: Any) -> None:
+    """Free a compiled form; JAX would keep it beside the function."""
+    clear = getattr(getattr(form, "_cached", None), "clear_cache", None)
+    if clear is not None:
+        clear()
+
+
+def kept_jit(function: Callable, *, most: int = MOST, **settings: Any) -> Any:
+    """`equinox.filter_jit` that keeps the compiled forms used last; see `Forms`.
+
+    Args:
+        function: what to compile. most: how many of its forms are kept.
+        settings: of `equinox.filter_jit` and `jax.jit`.
     """
-    for compiled, most in _kept:
-        inside = getattr(compiled, "_cached", None)
-        size, clear = getattr(inside, "_cache_size", None), getattr(inside, "clear_cache", None)
-        if size is not None and clear is not None and size() > most:
-            clear()
+    return Forms(function, most, settings)
 
 
 def quick_jit(function: Callable, options: dict[str, Any] = ONCE, **settings: Any) -> Any:
@@ -101,7 +151,6 @@ def use_compilation_cache() -> None:
     JAX has one cache per process, so this is a process-wide setting; it is made at the first fit
     or prediction and never at import.
     """
-    forget()
     folder = cache_folder()
     if folder is None or jax.config.values["jax_compilation_cache_dir"] is not None:
         return

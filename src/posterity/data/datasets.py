@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from posterity.checks import Settings, is_whole, said
 from posterity.data.archives import arrays_of
 from posterity.files import write_atomic
 
@@ -75,10 +76,11 @@ def moons(n: int = 1000, noise: float = 0.2, seed: int = 0) -> Split:
     >>> moons().x_train.shape
     (500, 2)
     """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
-        raise ValueError(f"n: must be a whole number, 2 or more, not {n!r}.")
-    if not isinstance(noise, (int, float, np.number)) or not 0 <= noise < np.inf:
-        raise ValueError(f"noise: must be a finite number, 0 or more, not {noise!r}.")
+    wrong = Settings("moons")
+    wrong.counts(least=2, n=n)
+    wrong.nonnegative(noise=noise)
+    wrong.counts(least=0, most=2**32 - 1, seed=seed)
+    wrong.refuse()
     rng = np.random.RandomState(seed)
     outer, inner = (np.linspace(0, np.pi, count) for count in (n // 2, n - n // 2))
     x = np.concatenate([np.cos(outer), 1 - np.cos(inner)])
@@ -105,8 +107,13 @@ def breast_cancer(test_fraction: float = 0.2, seed: int = 0) -> Split:
         A `Split` in the original units (see `Standardizer`).
 
     Raises:
+        ValueError: a setting out of range.
         ImportError: scikit-learn is not installed.
     """
+    wrong = Settings("breast_cancer")
+    wrong.fractions(test_fraction=test_fraction)
+    wrong.counts(least=0, most=2**32 - 1, seed=seed)
+    wrong.refuse()
     _need_sklearn("breast_cancer")
     from sklearn.datasets import load_breast_cancer
     from sklearn.model_selection import train_test_split
@@ -137,11 +144,15 @@ def uci(name: str, split: int = 0) -> Split:
         ValueError: no such table or split, or a file with other numbers.
         OSError: the table is neither here nor can it be downloaded.
     """
-    if name not in TABLES:
-        why = " (Boston is left out: one of its columns is built from race.)" * ("boston" in name)
-        raise ValueError(f"name: expected one of {', '.join(TABLES)}, not {name!r}.{why}")
-    if isinstance(split, bool) or split not in range(SPLITS):
-        raise ValueError(f"split: expected a whole number from 0 to {SPLITS - 1}, not {split!r}.")
+    if not isinstance(name, str) or name not in TABLES:
+        why = " (Boston is left out: one of its columns is built from race.)" * (
+            "boston" in str(name)
+        )
+        raise ValueError(f"name: expected one of {', '.join(TABLES)}, not {said(name)}.{why}")
+    if not is_whole(split) or split not in range(SPLITS):
+        raise ValueError(
+            f"split: expected a whole number from 0 to {SPLITS - 1}, not {said(split)}."
+        )
     x, y = _table(name)
     test = split_masks(len(y))[split]
     return Split(x[~test], y[~test], x[test], y[test])
