@@ -311,7 +311,9 @@ class Posterior(AbstractPosterior):
 
         Returns:
             A `Predictive` with mean, sd, probabilities, labels, quantiles and the split of the
-            uncertainty. It is computed in a stream: memory does not grow with `draws`.
+            uncertainty. It is computed in a stream: memory does not grow with `draws`. Rows that
+            single precision cannot hold are in double precision. A warning names rows that this
+            cannot hold either, and says where y has no mean or variance.
 
         Raises:
             ValueError: `x` is not finite, or its rows have another shape than in `fit`.

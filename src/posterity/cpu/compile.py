@@ -30,9 +30,9 @@ ONCE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fals
 BRIEF = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
 
 
-# Compiled forms of a function that are kept: of a fit's loop, of about 20 MB each, and of others,
-# as a process that serves many models goes from one to the next.
-LOOPS, MOST = 16, 64
+# Compiled forms of a function that are kept: of what a fit runs, whose loop has about 10 MB each,
+# and of others, as a process that serves many models goes from one to the next.
+LOOPS, MOST = 16, 32
 NUMBERS = itertools.count()
 
 
@@ -107,17 +107,20 @@ def kept_jit(function: Callable, *, most: int = MOST, **settings: Any) -> Any:
     return Forms(function, most, settings)
 
 
-def quick_jit(function: Callable, options: dict[str, Any] = ONCE, **settings: Any) -> Any:
+def quick_jit(
+    function: Callable, options: dict[str, Any] = ONCE, *, most: int = LOOPS, **settings: Any
+) -> Any:
     """Compile `function` fast rather than well.
 
     What runs once saves so 25 % of the gap's cold first fit (`python benchmarks/cold.py`).
 
     Args:
         function: what to compile. options: of XLA's; where one is gone, there are none.
+        most: how many compiled forms are kept.
         settings: of `kept_jit`.
     """
-    quick = kept_jit(function, compiler_options=options, **settings)
-    plain = kept_jit(function, **settings)
+    quick = kept_jit(function, most=most, compiler_options=options, **settings)
+    plain = kept_jit(function, most=most, **settings)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -224,7 +224,7 @@ class Predictive:
             The shape of `mean`, or (rows,) for ranks of ordered classes, with a leading axis where
             `q` has several. Inside the support of y, and exact for the draws used to a millionth of
             the bracket μ ± sd √((1 − q)/q); where the support has an end, also to a millionth of
-            the distance from it.
+            the distance from it. NaN, with a warning, where the distribution function is not known.
 
         Raises:
             ValueError: a probability out of range, or ``of="y"`` for classes without an order.
@@ -297,7 +297,12 @@ class Predictive:
 
         Returns:
             (draws, rows), or (draws, rows, targets or classes). This is the one figure that takes
-            memory for every draw.
+            memory for every draw. Counts are integers, of 64 bits where they are large, and floats
+            where no integer holds them.
+
+        Raises:
+            ValueError: another word; more draws than memory holds; counts that are larger than any
+                that their distribution can draw.
         """
         if of not in ("y", "mean"):
             raise ValueError(f'of: must be "y" or "mean", not {of!r}.')

@@ -159,7 +159,7 @@ def dispatch(
 
 
 thorough = kept_jit(dispatch, most=LOOPS, donate="all-except-first")
-brief = quick_jit(dispatch, BRIEF, most=LOOPS, donate="all-except-first")
+brief = quick_jit(dispatch, BRIEF, donate="all-except-first")
 
 
 def compiled_for(method: AbstractMethod, target: AbstractTarget) -> Any:
