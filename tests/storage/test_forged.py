@@ -141,7 +141,7 @@ def test_what_would_be_read_as_something_else_is_refused(tmp_path):
         description = json.loads(file.metadata()["posterity"].partition("\n")[2])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     changed = put(description, f"{T}/likelihood/parts/scale", True)
-    words = "likelihood.scale is True in the file, and would be read as 1.0"
+    words = r"likelihoods\.Normal: scale must be positive and finite .*, not True"
     with pytest.raises(PosteriorFileError, match=words):
         po.load(forged(tmp_path, changed, tensors))
 
