@@ -177,8 +177,9 @@ def test_a_density_that_single_precision_spoils_is_found() -> None:
 @pytest.mark.parametrize("build", [REAL["gamma"], REAL["log-normal"], COUNTS["binomial"]])
 def test_right_likelihoods_pass_with_every_seed(build: Any) -> None:
     kind = "count" if build is COUNTS["binomial"] else "regression"
+    likelihood = of(kind, build)
     for seed in range(40):
-        po.testing.check_likelihood(of(kind, build), ONE, draws=1_000, seed=seed)
+        po.testing.check_likelihood(likelihood, ONE, draws=1_000, seed=seed)
 
 
 def test_arguments_of_the_check_are_checked() -> None:
