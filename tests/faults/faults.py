@@ -423,10 +423,17 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "sd-where-the-metric-wants-variance",
         "methods/mcmc/warmup.py",
-        "return Diagonal(weight * moments + floor)",
-        "return Diagonal(jnp.sqrt(weight * moments) + floor)",
+        "return Diagonal(self._moments()[2](seen)[0])",
+        "return Diagonal(jnp.sqrt(self._moments()[2](seen)[0]))",
+        ("methods/mcmc/test_warmup.py::test_metrics_are_of_the_last_window",),
+    ),
+    Fault(
+        "metric-of-the-draws-alone",
+        "methods/mcmc/estimates.py",
+        "jnp.maximum(values, least) ** -0.25",
+        "jnp.ones_like(values)",
         (
-            "methods/mcmc/test_warmup.py::test_diagonal_and_dense_are_the_moments_of_the_last_window",
+            "methods/mcmc/test_estimates.py::test_a_normal_is_known_from_few_draws_that_need_not_be_its_own",
         ),
     ),
     Fault(
@@ -455,8 +462,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "welford-squares-of-the-old-mean",
         "methods/mcmc/tuning.py",
-        "moments.squares + off * (theta - mean)",
-        "moments.squares + off * off",
+        "else off * now",
+        "else off * off",
         ("methods/mcmc/test_tuning.py",),
     ),
     Fault(
