@@ -197,6 +197,7 @@ class AbstractPosterior:
             self.history.fields,
             x,
             settings=self.settings,
+            cause=str(self.facts.get("precision", "")),
         )
 
     def __repr__(self) -> str:

@@ -428,6 +428,16 @@ FAULTS: tuple[Fault, ...] = (
         ("methods/mcmc/test_warmup.py::test_metrics_are_of_the_last_window",),
     ),
     Fault(
+        "precision-blamed-for-what-fails-in-double",
+        "run/precision.py",
+        "broken = reached & ~single.fine",
+        "broken = ~single.fine",
+        (
+            "run/test_precision.py::test_what_double_precision_cannot_do_either_is_not_blamed",
+            "run/test_precision.py::test_places_beyond_reach_do_not_count",
+        ),
+    ),
+    Fault(
         "metric-of-the-draws-alone",
         "methods/mcmc/estimates.py",
         "jnp.maximum(values, least) ** -0.25",

@@ -98,15 +98,19 @@ def on_chains(theta: np.ndarray) -> list[str]:
     return []
 
 
-def on_sampler(sampler: Sampler, settings: Mapping[str, Any]) -> list[str]:
-    """Sentences about divergences, path lengths, acceptance and energies."""
+def on_sampler(sampler: Sampler, settings: Mapping[str, Any], cause: str = "") -> list[str]:
+    """Sentences about divergences, path lengths, acceptance and energies.
+
+    Args:
+        cause: why steps diverged, as a sentence, where that is known.
+    """
     advice: list[str] = []
     aim = settings.get("target_acceptance")
     if sampler.divergences:
         remedy = f"Raise target_acceptance above {aim}" if aim else "Lower the step size"
         advice.append(
             f"{sampler.divergences} of {sampler.steps} kept steps diverged: parts of the posterior "
-            f"may be missed. {remedy}, or tighten the priors."
+            f"may be missed. {cause or f'{remedy}, or tighten the priors.'}"
         )
     if sampler.depth_hits:
         advice.append(

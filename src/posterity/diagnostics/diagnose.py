@@ -166,6 +166,7 @@ def diagnose(
     *,
     rows: np.ndarray | None = None,
     settings: Mapping[str, Any] | None = None,
+    cause: str = "",
 ) -> Diagnostics:
     """Figures and advice about chains.
 
@@ -177,6 +178,7 @@ def diagnose(
         x: inputs (rows, ...) at which predictions are compared; None for a model without.
         rows: numbers of these rows, where they are a part of more.
         settings: of the method; ``target_acceptance`` and ``max_depth`` are looked at.
+        cause: why steps diverged, as a sentence, where that is known.
     """
     theta = np.asarray(draws.theta)
     monitored = monitor(target, draws, x, rows)
@@ -199,7 +201,7 @@ def diagnose(
             said += advice.on_mixing(what, quantities, found)
         if what == "named quantities":
             named = _each(quantities, found)
-    said += advice.on_sampler(sampler, settings or {})
+    said += advice.on_sampler(sampler, settings or {}, cause)
     return Diagnostics(
         chains=theta.shape[0],
         draws=theta.shape[1],
@@ -218,17 +220,18 @@ def diagnose_fit(
     fields: Mapping[str, np.ndarray],
     data: Any,
     settings: Mapping[str, Any],
+    cause: str = "",
 ) -> Diagnostics:
     """`diagnose` at up to 100 evenly spaced rows of the data of a fit; fewer for large nets."""
     x = getattr(data, "x", None)
     if x is None:
-        return diagnose(target, draws, fields, None, settings=settings)
+        return diagnose(target, draws, fields, None, settings=settings, cause=cause)
     stored = min(draws.stored, 4_000)
     most = int(np.clip(WORK / (stored * target.size), FEWEST_ROWS, ROWS))
     count = row_count(x)
     rows = np.linspace(0, count - 1, min(most, count)).astype(int)
     some = take(jax.tree.map(np.asarray, x), rows)
-    return diagnose(target, draws, fields, some, rows=rows, settings=settings)
+    return diagnose(target, draws, fields, some, rows=rows, settings=settings, cause=cause)
 
 
 def _worst(quantities: Quantities, found: Mixing) -> Worst:
