@@ -428,6 +428,13 @@ FAULTS: tuple[Fault, ...] = (
         ("methods/mcmc/test_warmup.py::test_metrics_are_of_the_last_window",),
     ),
     Fault(
+        "chains-left-out-count-once",
+        "diagnostics/other_chains.py",
+        "(len(figures) - 1) * figures.var(0)",
+        "figures.var(0)",
+        ("diagnostics/test_other_chains.py::test_the_jackknife_of_a_mean_is_its_standard_error",),
+    ),
+    Fault(
         "precision-blamed-for-what-fails-in-double",
         "run/precision.py",
         "broken = reached & ~single.fine",

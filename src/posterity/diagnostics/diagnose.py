@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
-from posterity.diagnostics import advice
+from posterity.diagnostics import advice, other_chains
 from posterity.diagnostics.advice import Sampler
 from posterity.diagnostics.convergence import Mixing, bfmi, mcse_mean, mixing
 from posterity.diagnostics.monitored import Quantities, monitor
+from posterity.diagnostics.monitored import noise as monitored_noise
+from posterity.diagnostics.other_chains import Change
 from posterity.distributions.draws import Draws
 from posterity.inputs import row_count, take
+from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
 
 ROWS = 100  # training rows at which a fit compares predictions,
@@ -187,6 +191,19 @@ def diagnose(
     judged = not len(advice.standing(theta))  # of a chain that stands all has been said
     worst: dict[str, Worst] = {}
     named: tuple[Named, ...] = ()
+
+    @functools.cache
+    def change() -> Change | None:
+        """What other chains would predict; asked only where chains are apart."""
+        if monitored.predictions is None or len(theta) < other_chains.FEWEST:
+            return None
+        of_net = cast(Target, target)
+        noise = monitored_noise(of_net, draws, x)
+        values, log_joint = monitored.predictions.values, fields.get("log_joint")
+        found = other_chains.change(values, noise, log_joint)
+        # The sd of a class is of its probability, and says nothing more.
+        return found._replace(sd=0 * found.sd) if of_net.likelihood.classes else found
+
     kinds = {
         "predictions": monitored.predictions,
         "named quantities": monitored.named,
@@ -198,7 +215,9 @@ def diagnose(
         found = mixing(quantities.values)
         worst[what] = _worst(quantities, found)
         if judged and what != "weights":
-            said += advice.on_mixing(what, quantities, found)
+            more = advice.on_mixing(what, quantities, found, change)
+            once = any(sentence.startswith(advice.LITTLE) for sentence in said)
+            said += [s for s in more if not (once and s.startswith(advice.LITTLE))]
         if what == "named quantities":
             named = _each(quantities, found)
     said += advice.on_sampler(sampler, settings or {}, cause)
@@ -210,7 +229,7 @@ def diagnose(
         named=named,
         weights=worst.get("weights"),
         sampler=sampler,
-        advice=tuple(said),
+        advice=tuple(dict.fromkeys(said)),
     )
 
 
