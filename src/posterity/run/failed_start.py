@@ -13,7 +13,7 @@ from posterity.layout import Parameter
 from posterity.methods.method import AbstractMethod
 from posterity.model.target import AbstractTarget
 from posterity.posterior import AbstractPosterior
-from posterity.run import precision
+from posterity.run import single_precision
 
 OTHER_START = (
     'Standardise x and y, choose tighter priors, or start elsewhere (init="prior", or your own θ).'
@@ -45,7 +45,7 @@ def why(target: AbstractTarget, theta: jax.Array, whole: Any) -> str:
     Args:
         target: the model as densities of θ. theta: the start. whole: all of the data as one batch.
     """
-    remedy = precision.of_start(target, whole, theta) or OTHER_START
+    remedy = single_precision.of_start(target, whole, theta) or OTHER_START
     # NumPyro's own checks would raise an error of theirs where a parameter is not finite.
     with validation_enabled(is_validate=False):
         return f"{blame(target, theta, whole)} {remedy}"

@@ -16,7 +16,7 @@ from posterity.distributions.spool import is_mapped
 from posterity.methods.method import AbstractMethod
 from posterity.model.arguments import Arguments
 from posterity.posterior import AnyPosterior, posterior_of
-from posterity.run import precision
+from posterity.run import single_precision
 from posterity.run.draw_store import DrawStore
 from posterity.run.progress import Finished
 
@@ -56,7 +56,7 @@ def wrap(
     history = {name: values[0] if single else values for name, values in info.items()}
     cause = ""
     if last and _in_trouble(finished, info):
-        cause = precision.of_run(target, batches.full, distribution)
+        cause = single_precision.of_run(target, batches.full, distribution)
         facts |= {"precision": cause} if cause else {}
     diagnostics = None
     if last and method.collects and distribution.stored is not None:

@@ -17,7 +17,7 @@ from posterity.distributions.draws import Draws
 from posterity.model.arguments import as_arguments
 from posterity.model.net_target import Batch, Target
 from posterity.model.program_target import ProgramTarget
-from posterity.run import precision
+from posterity.run import single_precision
 
 CAUSE = "Single precision is the cause"
 REMEDY = 'jax.config.update("jax_enable_x64", True)'
@@ -79,7 +79,7 @@ def test_a_funnel_is_not_blamed_on_precision() -> None:
     arguments = as_arguments(())
     target = ProgramTarget.build(po.Model.from_numpyro(funnel), arguments)
     assert target.paths == ("v", "x")
-    assert precision.of_run(target, arguments, Draws(draws.astype(np.float32))) == ""
+    assert single_precision.of_run(target, arguments, Draws(draws.astype(np.float32))) == ""
 
 
 def test_a_start_that_fails_in_single_precision_only_says_so() -> None:
@@ -124,10 +124,10 @@ def test_nets_are_looked_at_too() -> None:
     def plain(params: Any, x: jax.Array) -> jax.Array:
         return params["w"] * x
 
-    found = precision.of_run(*of_net(coarse, DRAWS))
+    found = single_precision.of_run(*of_net(coarse, DRAWS))
     assert found.startswith("Single precision is too coarse for this model")
     assert REMEDY in found
-    assert precision.of_run(*of_net(plain, DRAWS)) == ""
+    assert single_precision.of_run(*of_net(plain, DRAWS)) == ""
 
 
 def test_what_double_precision_cannot_do_either_is_not_blamed() -> None:
@@ -139,16 +139,16 @@ def test_what_double_precision_cannot_do_either_is_not_blamed() -> None:
             raise TypeError("float32 alone")
         return jnp.log(params["w"] - 10) * x
 
-    assert precision.of_run(*of_net(rootless, DRAWS)) == ""
-    assert precision.of_run(*of_net(single_only, DRAWS)) == ""
+    assert single_precision.of_run(*of_net(rootless, DRAWS)) == ""
+    assert single_precision.of_run(*of_net(single_only, DRAWS)) == ""
     target, batch, _ = of_net(single_only, DRAWS)
-    assert precision.of_start(target, batch, np.ones(1, np.float32)) == ""
+    assert single_precision.of_start(target, batch, np.ones(1, np.float32)) == ""
 
 
 def test_an_overflow_is_not_blamed() -> None:
     """A log density of −10⁴⁹ is no place to start from, in whatever precision."""
     target, batch, _ = of_net(lambda params, x: params["w"] * x, DRAWS)
-    assert precision.of_start(target, batch, np.full(1, 1e25, np.float32)) == ""
+    assert single_precision.of_start(target, batch, np.full(1, 1e25, np.float32)) == ""
 
 
 def test_places_beyond_reach_do_not_count() -> None:
@@ -163,12 +163,12 @@ def test_places_beyond_reach_do_not_count() -> None:
     arguments = as_arguments((np.zeros(3),))
     target = ProgramTarget.build(po.Model.from_numpyro(program), arguments)
     near = Draws(np.random.default_rng(1).normal(size=(2, 40, 1)).astype(np.float32))
-    assert precision.of_run(target, arguments, near) == ""
+    assert single_precision.of_run(target, arguments, near) == ""
     far = Draws(near.theta + 31)
-    assert CAUSE not in precision.of_run(target, arguments, near)
-    assert CAUSE in precision.of_run(target, arguments, far)
+    assert CAUSE not in single_precision.of_run(target, arguments, near)
+    assert CAUSE in single_precision.of_run(target, arguments, far)
 
 
 def test_in_double_precision_nothing_is_compared() -> None:
     with jax.enable_x64(True):
-        assert precision.of_run(*of_net(lambda params, x: params["w"] * x, DRAWS)) == ""
+        assert single_precision.of_run(*of_net(lambda params, x: params["w"] * x, DRAWS)) == ""
