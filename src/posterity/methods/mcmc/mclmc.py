@@ -107,9 +107,9 @@ class MCLMC(AbstractSampler):
         astray = start._replace(direction=unit(noise[1]))  # another way from here
         new = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, astray)
         change = jnp.where(fine, change, 0.0)
-        place = jnp.stack([new.theta, new.gradient])
-        error = self._tuning.error(change, value, place.shape[1])
-        learned = self._tuning.update(tuned, state.at, place, error, fine)
+        # Where the step began: what it has just computed would be copied in every step.
+        place = old.theta, gradient
+        learned = self._tuning.update(tuned, state.at, place, change, value, fine)
         # A step too long teaches something in the warm-up; later it is an error.
         ok = jnp.isfinite(value) & (fine | (state.at < self.warmup))
         info = MCLMCInfo(new.log_joint, change, tuned.step_size, tuned.length, ok)

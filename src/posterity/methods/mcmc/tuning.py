@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,8 +42,8 @@ class Tuned(NamedTuple):
     Attributes:
         step_size: ε. length: L. metric: whose factor makes θ round.
         average: sums of log ε and of ones, over the part whose ε stays.
-        moments: of θ and of its gradient (2, D), in the present window or in the last part; with
-            products of their elements where the metric has correlations.
+        moments: of θ (1, D), in the present window or in the last part; where the metric is dense,
+            of θ and of its gradient (2, D), with products of their elements.
         batches: means of θ over pieces of the last part.
     """
 
@@ -63,8 +63,8 @@ class Tuning:
     mean that is aimed for; the last ε is an average. BlackJAX's rule weighs errors by how near to
     the aim they are, which on nets, where errors have heavy tails, makes ε longer.
 
-    The metric is theirs once, of the sds; here it is of `estimates`, at the end of every window, so
-    that θ in units far from 1 is found at all. With few parameters it has their correlations.
+    The metric is theirs once, of the sds; here it is renewed at the end of every window, so that θ
+    in units far from 1 is found at all. With few parameters it is the dense one of `estimates`.
 
     Args:
         steps: length of the warm-up. energy_var: aim for the variance of the energy error, per
@@ -83,24 +83,34 @@ class Tuning:
             length=jnp.sqrt(size),
             metric=Dense(eye, eye) if dense else Diagonal(jnp.ones_like(theta)),
             average=jnp.zeros(2, theta.dtype),
-            moments=_none(jnp.stack([theta, theta]), dense),
+            moments=_none(jnp.stack([theta, theta] if dense else [theta]), dense),
             batches=jnp.zeros((BATCHES, *theta.shape), theta.dtype),
         )
 
     def update(
-        self, tuned: Tuned, at: jax.Array, place: jax.Array, error: jax.Array, fine: jax.Array
+        self,
+        tuned: Tuned,
+        at: jax.Array,
+        place: Any,
+        change: jax.Array,
+        log_joint: jax.Array,
+        fine: jax.Array,
     ) -> Tuned:
         """After step number `at`; nothing once warm.
 
         Args:
-            place: where the step led, θ and its gradient (2, D). error: of `error`, over its aim.
-            fine: whether all was finite.
+            place: where the step began: θ and its gradient. change: of the energy. log_joint: where
+                the step began. fine: whether all was finite.
         """
-        return jax.lax.cond(
-            at < self.steps, lambda: self._learn(tuned, at, place, error, fine), lambda: tuned
-        )
 
-    def error(self, change: jax.Array, log_joint: jax.Array, size: int) -> jax.Array:
+        def learn() -> Tuned:
+            error = self._error(change, log_joint, place[0].shape[0])
+            parts = place if isinstance(tuned.metric, Dense) else place[:1]
+            return self._learn(tuned, at, jnp.stack([*parts]), error, fine)
+
+        return jax.lax.cond(at < self.steps, learn, lambda: tuned)
+
+    def _error(self, change: jax.Array, log_joint: jax.Array, size: int) -> jax.Array:
         """The square of an energy's change over its aim.
 
         What the precision of a log joint hides is no error of the step: far from the posterior,
@@ -139,7 +149,7 @@ class Tuning:
 
 
 def _none(place: jax.Array, dense: bool) -> Moments:
-    """Nothing seen of places (2, D)."""
+    """Nothing seen of places (1, D), or (2, D) with the gradient."""
     zero = jnp.zeros_like(place)
     squares = jnp.zeros((*place.shape, place.shape[1]), place.dtype) if dense else zero
     return Moments(jnp.zeros((), place.dtype), zero, squares)
@@ -158,9 +168,8 @@ def _seen(moments: Moments, place: jax.Array, take: jax.Array) -> Moments:
 def _scaled(tuned: Tuned) -> Tuned:
     """The metric from the moments."""
     count, _, squares = tuned.moments
-    dense = squares.ndim > 2
     made = squares / jnp.maximum(count - 1, 1)
-    new = estimates.dense(made, count) if dense else estimates.diagonal(made)
+    new = estimates.dense(made, count) if made.ndim > 2 else Diagonal(made[0])
     metric = known(new, tuned.metric)
     # The same steps in θ as before, on average over directions; the next part finds the best.
     wider = jnp.mean(jnp.log(metric.spread) - jnp.log(tuned.metric.spread))
