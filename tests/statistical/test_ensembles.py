@@ -81,7 +81,6 @@ def test_good_ensembles_are_no_alarm(job: str, seed: int) -> None:
         ("gap", COLD, 2_000),
         ("tanh", SHORT, 30),
         ("relu", SHORT, 30),
-        ("gap", SHORT, 30),
     ],
     ids=lambda value: str(value) if isinstance(value, (str, int)) else f"warmup-{value.warmup}",
 )
