@@ -135,7 +135,7 @@ def blackjax_nuts(p: Problem) -> Timed:
 
 def ours_mclmc(p: Problem) -> Timed:
     """`moved` between two refreshments, which is what BlackJAX's kernel does."""
-    density, sd = jax.value_and_grad(p.log_joint), jnp.ones_like(p.theta)
+    density, metric = jax.value_and_grad(p.log_joint), Diagonal(jnp.ones_like(p.theta))
 
     @jax.jit
     def run(n: jax.Array) -> Any:
@@ -147,7 +147,7 @@ def ours_mclmc(p: Problem) -> Timed:
             point, errors = carry
             noise = jax.random.normal(keys[index], (2, *p.theta.shape), p.theta.dtype)
             point = point._replace(direction=refreshed(point.direction, noise[0], half))
-            point, change = moved(density, point, sd, jnp.asarray(STEP, value.dtype))
+            point, change = moved(density, point, metric, jnp.asarray(STEP, value.dtype))
             point = point._replace(direction=refreshed(point.direction, noise[1], half))
             return point, errors + change**2
 

@@ -210,6 +210,7 @@ class AbstractPosterior:
             self.history.fields,
             x,
             settings=self.settings,
+            cause=str(self.facts.get("precision", "")),
         )
 
     def __getstate__(self) -> dict[str, Any]:

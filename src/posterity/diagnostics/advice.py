@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from posterity.diagnostics import convergence as figures
 from posterity.diagnostics.convergence import Mixing
 from posterity.diagnostics.monitored import Quantities
+from posterity.diagnostics.other_chains import FALLS, RISES, SETTLED, SMALL, Change
 
 # An r-hat counts from here on (Vehtari et al. 2021), if noise does not explain it:
 MILD = 1.01
@@ -21,6 +22,11 @@ STRONG = 1.05  # up to here it is a matter of more draws
 RATE = 1e-3
 PER_CHAIN = 100  # effective draws per chain, below which the figures themselves are unsure
 STEADY = 50  # effective draws that a chain must hold before it is said to be steady
+LITTLE = "Each chain holds a mode of its own"
+SHARES = (
+    "What share of the posterior each mode has is not known: every chain counts the same. "
+    "po.ParallelTempering finds shares."
+)
 LEAST_BFMI = 0.3
 ACCEPTANCE_MISS = 0.15  # below the acceptance that a step size was tuned for
 
@@ -49,20 +55,29 @@ class Sampler:
         return None if self.divergences is None else self.divergences / max(self.steps, 1)
 
 
-def on_mixing(what: str, monitored: Quantities, mixing: Mixing) -> list[str]:
+def on_mixing(
+    what: str,
+    monitored: Quantities,
+    mixing: Mixing,
+    change: Callable[[], Change | None] = lambda: None,
+) -> list[str]:
     """Sentences about quantities of one kind.
 
     Args:
         what: what they are: ``"predictions"``. monitored: their draws. mixing: of each of them.
+        change: how predictions would change with other chains, asked where chains are apart; None
+            where there are no predictions, or too few chains.
     """
     if np.isnan(mixing.rhat).all():
         return []
     if not (mixing.rhat > MILD).any():
         return _too_few(what, monitored, mixing)
     within = figures.ess_within(monitored.values)
-    said = _disagreement(what, monitored, mixing, within)
+    said = _disagreement(what, monitored, mixing, within, change)
     # Chains that disagree have few effective draws for that reason, of which enough has been said.
     if said and np.nanmax(mixing.rhat) > STRONG:
+        if SHARES in said and (found := change()) and found.small:
+            return said  # Monte Carlo error within chains is part of what is small
         mixing = mixing._replace(ess_bulk=within, ess_tail=np.full_like(within, np.inf))
         what = f"{what} within chains"
     return [*said, *_too_few(what, monitored, mixing)]
@@ -98,15 +113,19 @@ def on_chains(theta: np.ndarray) -> list[str]:
     return []
 
 
-def on_sampler(sampler: Sampler, settings: Mapping[str, Any]) -> list[str]:
-    """Sentences about divergences, path lengths, acceptance and energies."""
+def on_sampler(sampler: Sampler, settings: Mapping[str, Any], cause: str = "") -> list[str]:
+    """Sentences about divergences, path lengths, acceptance and energies.
+
+    Args:
+        cause: why steps diverged, as a sentence, where that is known.
+    """
     advice: list[str] = []
     aim = settings.get("target_acceptance")
     if sampler.divergences:
         remedy = f"Raise target_acceptance above {aim}" if aim else "Lower the step size"
         advice.append(
             f"{sampler.divergences} of {sampler.steps} kept steps diverged: parts of the posterior "
-            f"may be missed. {remedy}, or tighten the priors."
+            f"may be missed. {cause or f'{remedy}, or tighten the priors.'}"
         )
     if sampler.depth_hits:
         advice.append(
@@ -134,7 +153,11 @@ def on_sampler(sampler: Sampler, settings: Mapping[str, Any]) -> list[str]:
 
 
 def _disagreement(
-    what: str, monitored: Quantities, mixing: Mixing, independent: np.ndarray
+    what: str,
+    monitored: Quantities,
+    mixing: Mixing,
+    independent: np.ndarray,
+    change: Callable[[], Change | None],
 ) -> list[str]:
     """The sentence where r-hat is more than noise; it tells modes from drift."""
     count = monitored.values.shape[0]
@@ -148,40 +171,83 @@ def _disagreement(
     said = f"r-hat of {what} is up to {rhat:.2f} ({monitored.labels[worst]})"
     if rhat <= STRONG:
         return [f"The chains have not quite converged: {said}, above {MILD}. Draw longer."]
-    return [_apart(said, monitored.values[..., worst])]
+    return _apart(said, monitored.values[..., worst], change)
 
 
-def _apart(said: str, values: np.ndarray) -> str:
+def _apart(said: str, values: np.ndarray, change: Callable[[], Change | None]) -> list[str]:
     """Why chains (chain, draw) are apart: on their way, in modes, or too short to tell."""
     odd = _odd_one(values)
     if odd is not None:
         said += f", and {figures.rhat(np.delete(values, odd, axis=0)):.2f} without chain {odd + 1}"
     if len(values) == 1:
-        return (
+        return [
             f"The chain drifts: {said} between its halves. Warm up longer, then draw longer; it "
             "has not reached the place where it would stay."
-        )
+        ]
+    found = change()
     alone = values.T[None]  # every chain as a quantity of its own
     independent = figures.ess_within(alone)
     limit = np.maximum(figures.limit(independent, 1, RATE), STRONG)
     moving = np.flatnonzero(figures.rhat(alone) > limit)
+    if found is not None and found.small:
+        return [_little(said, found, moving), SHARES]
+    much = "" if found is None else _much(found, len(values))
     if moving.size:
         drift = "drifts" if moving.size == 1 else "drift"
-        return (
-            f"The chains disagree: {said}, and {_chains(moving)} still {drift}. Warm up longer, "
-            "then draw longer."
-        )
+        return [
+            f"The chains disagree: {said}, and {_chains(moving)} still {drift}.{much} Warm up "
+            "longer, then draw longer."
+        ]
     if (independent < STEADY).any():
-        return (
+        return [
             f"The chains disagree: {said}. They are too slow for their length to tell whether "
-            "there are several modes. Warm up longer, then draw longer."
-        )
-    return (
+            f"there are several modes.{much} Warm up longer, then draw longer."
+        ]
+    return [
         f"The chains disagree: {said}, yet each chain by itself is steady. They sit in several "
-        "modes that they hardly travel between: a somewhat longer run will not help. Start "
-        "elsewhere, use po.ParallelTempering or tighten the priors, and do not trust the weight "
-        "that is given to each mode."
+        f"modes that they hardly travel between: a somewhat longer run will not help.{much} Start "
+        "elsewhere, use po.ParallelTempering or tighten the priors.",
+        SHARES,
+    ]
+
+
+def _little(said: str, change: Change, moving: np.ndarray) -> str:
+    """That chains are apart and predictions are none the worse for it."""
+    drift = "drifts" if moving.size == 1 else "drift"
+    drifting = f"; {_chains(moving)} still {drift}, by little" if moving.size else ""
+    return (
+        f"{LITTLE} ({said}{drifting}), and their mixture is what counts: with "
+        f"other chains predictive means would change by about ±{change.typical:.2f} predictive "
+        f"sds and predictive sds by ±{change.typical_sd:.0%}, beside a Monte Carlo error of "
+        f"±{change.typical_error:.2f} sds."
     )
+
+
+def _much(change: Change, chains: int) -> str:
+    """That other chains or other draws would predict otherwise, and how many would do."""
+    said = ""
+    if max(change.typical, change.typical_sd) > SMALL:
+        said += (
+            " More chains would change predictions: with others, predictive means change by about "
+            f"±{change.typical:.2f} predictive sds and predictive sds by ±{change.typical_sd:.0%}; "
+            f"about chains={change.chains(chains)} make it ±{SMALL}."
+        )
+    if change.typical_halves > SETTLED:
+        said += (
+            " From the first halves of all chains to the second, predictive means have moved by "
+            f"{change.typical_halves:.2f} predictive sds."
+        )
+    if change.rise > RISES:
+        said += (
+            f" From the first halves to the second, the log joint has risen by {change.rise:.1f} "
+            "of its sds: the chains are on their way to where the data are fitted better."
+        )
+    elif change.rise < -FALLS:
+        said += (
+            f" From the first halves to the second, the log joint has fallen by {-change.rise:.1f} "
+            "of its sds: the chains are on their way out of modes."
+        )
+    return said
 
 
 def _odd_one(values: np.ndarray) -> int | None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
-from posterity.diagnostics import advice
+from posterity.diagnostics import advice, other_chains
 from posterity.diagnostics.advice import Sampler
 from posterity.diagnostics.convergence import Mixing, bfmi, mcse_mean, mixing
 from posterity.diagnostics.monitored import Quantities, monitor
+from posterity.diagnostics.monitored import noise as monitored_noise
+from posterity.diagnostics.other_chains import Change
 from posterity.distributions.draws import Draws
 from posterity.inputs import row_count, take
+from posterity.model.net_target import Target
 from posterity.model.target import AbstractTarget
 
 ROWS = 100  # training rows at which a fit compares predictions,
@@ -166,6 +170,7 @@ def diagnose(
     *,
     rows: np.ndarray | None = None,
     settings: Mapping[str, Any] | None = None,
+    cause: str = "",
 ) -> Diagnostics:
     """Figures and advice about chains.
 
@@ -177,6 +182,7 @@ def diagnose(
         x: inputs (rows, ...) at which predictions are compared; None for a model without.
         rows: numbers of these rows, where they are a part of more.
         settings: of the method; ``target_acceptance`` and ``max_depth`` are looked at.
+        cause: why steps diverged, as a sentence, where that is known.
     """
     theta = np.asarray(draws.theta)
     monitored = monitor(target, draws, x, rows)
@@ -185,6 +191,19 @@ def diagnose(
     judged = not len(advice.standing(theta))  # of a chain that stands all has been said
     worst: dict[str, Worst] = {}
     named: tuple[Named, ...] = ()
+
+    @functools.cache
+    def change() -> Change | None:
+        """What other chains would predict; asked only where chains are apart."""
+        if monitored.predictions is None or len(theta) < other_chains.FEWEST:
+            return None
+        of_net = cast(Target, target)
+        noise = monitored_noise(of_net, draws, x)
+        values, log_joint = monitored.predictions.values, fields.get("log_joint")
+        found = other_chains.change(values, noise, log_joint)
+        # The sd of a class is of its probability, and says nothing more.
+        return found._replace(sd=0 * found.sd) if of_net.likelihood.classes else found
+
     kinds = {
         "predictions": monitored.predictions,
         "named quantities": monitored.named,
@@ -196,10 +215,12 @@ def diagnose(
         found = mixing(quantities.values)
         worst[what] = _worst(quantities, found)
         if judged and what != "weights":
-            said += advice.on_mixing(what, quantities, found)
+            more = advice.on_mixing(what, quantities, found, change)
+            once = any(sentence.startswith(advice.LITTLE) for sentence in said)
+            said += [s for s in more if not (once and s.startswith(advice.LITTLE))]
         if what == "named quantities":
             named = _each(quantities, found)
-    said += advice.on_sampler(sampler, settings or {})
+    said += advice.on_sampler(sampler, settings or {}, cause)
     return Diagnostics(
         chains=theta.shape[0],
         draws=theta.shape[1],
@@ -208,7 +229,7 @@ def diagnose(
         named=named,
         weights=worst.get("weights"),
         sampler=sampler,
-        advice=tuple(said),
+        advice=tuple(dict.fromkeys(said)),
     )
 
 
@@ -218,17 +239,18 @@ def diagnose_fit(
     fields: Mapping[str, np.ndarray],
     data: Any,
     settings: Mapping[str, Any],
+    cause: str = "",
 ) -> Diagnostics:
     """`diagnose` at up to 100 evenly spaced rows of the data of a fit; fewer for large nets."""
     x = getattr(data, "x", None)
     if x is None:
-        return diagnose(target, draws, fields, None, settings=settings)
+        return diagnose(target, draws, fields, None, settings=settings, cause=cause)
     stored = min(draws.stored, 4_000)
     most = int(np.clip(WORK / (stored * target.size), FEWEST_ROWS, ROWS))
     count = row_count(x)
     rows = np.linspace(0, count - 1, min(most, count)).astype(int)
     some = take(jax.tree.map(np.asarray, x), rows)
-    return diagnose(target, draws, fields, some, rows=rows, settings=settings)
+    return diagnose(target, draws, fields, some, rows=rows, settings=settings, cause=cause)
 
 
 def _worst(quantities: Quantities, found: Mixing) -> Worst:

@@ -21,6 +21,7 @@ MOST_DRAWS = 4_000  # of all chains together: longer runs are thinned evenly,
 FEWEST_DRAWS = 250  # but not below this many per chain
 AT_ONCE = 2**24  # bytes of draws that are looked at together
 MOST_NAMED = 1_000  # named numbers; of more, evenly spaced ones
+MOST_NOISE = 64  # draws per chain at which the variance of y is looked at
 MOST_WEIGHTS = 200  # elements of θ; of more, evenly spaced ones
 
 
@@ -78,6 +79,16 @@ def monitor(
         _quantities(lambda: _weight_labels(target), weights),
         step,
     )
+
+
+def noise(target: Target, draws: Draws, x: Any) -> np.ndarray:
+    """Means over draws of Var[y | x, θ] by chain, (chain, prediction); of some draws of each."""
+    chains, count = draws.shape[:2]
+    most = max(1, min(MOST_NOISE, AT_ONCE // (chains * 4 * target.size)))
+    numbers = _even(count, most) + count * np.arange(chains)[:, None]
+    theta = jnp.asarray(draws.rows(numbers.ravel()))
+    found = stream.variances(target, theta, x).astype(float)
+    return found.reshape(*numbers.shape, -1).mean(1)
 
 
 def _quantities(labels: Callable[[], list[str]], values: np.ndarray | None) -> Quantities | None:

@@ -233,6 +233,11 @@ class Target(AbstractTarget):
             slots=(),
         )
 
+    def in_double(self) -> Self:
+        structure, leaves = self.template
+        wide = [(shape, "float64" if dtype == "float32" else dtype) for shape, dtype in leaves]
+        return dataclasses.replace(super().in_double(), template=(structure, tuple(wide)))
+
     @property
     def predicts(self) -> bool:
         return True

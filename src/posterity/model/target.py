@@ -139,6 +139,10 @@ class AbstractTarget(Frozen):
         """The target with the numbers to be learned where they start."""
         return self.at(jnp.asarray([slot.start for slot in self.slots], float_dtype()))
 
+    def in_double(self) -> Self:
+        """The same densities in float64, to be asked under ``jax.enable_x64``."""
+        return in_double(self)
+
     # -- the model as densities -------------------------------------------------------------------
 
     @abstractmethod
@@ -209,6 +213,16 @@ class Weights(NamedTuple):
         """In the library's precision."""
         dtype = np.dtype(float_dtype()).type
         return cls(np.int32(rows), dtype(kl_weight), dtype(temperature))
+
+
+def in_double(tree: Any) -> Any:
+    """A target or data with arrays of float64 in the place of float32, on the host."""
+
+    def widen(leaf: Any) -> Any:
+        single = getattr(leaf, "dtype", None) == np.float32
+        return np.asarray(leaf, np.float64) if single else leaf
+
+    return jax.tree.map(widen, tree)
 
 
 def check_counts(rows: int, kl_weight: float, temperature: float) -> None:

@@ -179,6 +179,17 @@ def mean_of_each(target: Target, theta: jax.Array, x: Any) -> jax.Array:
 _means, _means_quickly = kept_jit(mean_of_each), quick_jit(mean_of_each)
 
 
+def variances(target: Target, theta: jax.Array, x: Any) -> np.ndarray:
+    """Var[y | x, θ] of draws θ (n, D): (n, rows, ...)."""
+    return np.asarray(_variances(target, theta, on_device(x)))
+
+
+@quick_jit
+def _variances(target: Target, theta: jax.Array, x: Any) -> jax.Array:
+    evaluate = _mean_var(target, x)
+    return jax.lax.map(lambda row: evaluate(Draw(row))[1], theta, batch_size=32)
+
+
 def cdf(source: Source, x: Any, points: np.ndarray, of_y: bool) -> np.ndarray:
     """(1/S) Σₛ P(y ≤ t | x, θₛ), or the share of draws with E[y | x, θₛ] ≤ t, at points t.
 

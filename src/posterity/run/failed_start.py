@@ -7,12 +7,17 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpyro.distributions.distribution import validation_enabled
 
 from posterity.layout import Parameter
 from posterity.methods.method import AbstractMethod
 from posterity.model.target import AbstractTarget
 from posterity.posterior import AbstractPosterior
+from posterity.run import single_precision
 
+OTHER_START = (
+    'Standardise x and y, choose tighter priors, or start elsewhere (init="prior", or your own θ).'
+)
 WORDS = {"net": "the net's own first weights", "prior": "a draw from the prior"}
 
 
@@ -34,12 +39,20 @@ def origin(init: Any, seed: int) -> str:
     return "the parameters given" if isinstance(init, Mapping) else "the θ given"
 
 
-def blame(target: AbstractTarget, theta: jax.Array, whole: Any) -> str:
-    """Why no step can be made from a start θ (D,), in a sentence that names parameters.
+def why(target: AbstractTarget, theta: jax.Array, whole: Any) -> str:
+    """Why no step can be made from a start θ (D,), and what to do.
 
     Args:
         target: the model as densities of θ. theta: the start. whole: all of the data as one batch.
     """
+    remedy = single_precision.of_start(target, whole, theta) or OTHER_START
+    # NumPyro's own checks would raise an error of theirs where a parameter is not finite.
+    with validation_enabled(is_validate=False):
+        return f"{blame(target, theta, whole)} {remedy}"
+
+
+def blame(target: AbstractTarget, theta: jax.Array, whole: Any) -> str:
+    """Why no step can be made from a start, in a sentence that names parameters; as `why`."""
     target = target.at_start()
     log_prior = float(target.log_prior(theta))
     if not np.isfinite(log_prior):

@@ -18,6 +18,7 @@ from posterity.distributions.spool import is_mapped
 from posterity.methods.method import AbstractMethod
 from posterity.model.arguments import Arguments
 from posterity.posterior import AnyPosterior, posterior_of
+from posterity.run import single_precision
 from posterity.run.draw_store import DrawStore
 from posterity.run.progress import Finished, Interrupt
 
@@ -65,6 +66,10 @@ def wrap(
     # An optimiser of one chain has a history of steps alone.
     single = method.chains == 1 and not method.collects
     history = {name: values[0] if single else values for name, values in info.items()}
+    cause = ""
+    if interrupt and _in_trouble(finished, info):
+        cause = single_precision.of_run(target, batches.full, distribution)
+        facts |= {"precision": cause} if cause else {}
     diagnostics = None
     if interrupt and method.collects and distribution.stored is not None:
         diagnostics, said = _diagnosed(
@@ -73,6 +78,7 @@ def wrap(
             history,
             batches,
             settings,
+            cause,
             interrupt,
             drawn=draws is not None,
             interrupted=finished.interrupted,
@@ -80,7 +86,10 @@ def wrap(
         advice = list(dict.fromkeys([*advice, *said]))
     elif interrupt and not (finished.lost or finished.interrupted):
         advice = [*advice, *_judged(method, target, distribution, info, batches, finished)]
-    result = _result(method, finished, [*notes, *advice], store.note if store else "")
+    if cause:  # before advice about chains, of which it may be the reason
+        advice = sorted(advice, key=lambda sentence: cause not in sentence)
+    note = store.note if store else ""
+    result = _result(method, finished, [*notes, *advice], note, cause)
     rows: Any = batches
     parts = {"reference": rows.some(REFERENCE).x} if target.predicts else {}
     return posterior_of(
@@ -102,6 +111,7 @@ def _diagnosed(
     history: dict[str, np.ndarray],
     batches: Batches | Arguments,
     settings: dict[str, Any],
+    cause: str,
     interrupt: Interrupt,
     *,
     drawn: bool,
@@ -117,7 +127,7 @@ def _diagnosed(
 
     try:
         with interrupt.raising():
-            found = diagnose_fit(target, distribution, history, batches.full, settings)
+            found = diagnose_fit(target, distribution, history, batches.full, settings, cause)
     except KeyboardInterrupt:
         return None, (UNDIAGNOSED,)
     return found, found.advice
@@ -188,8 +198,21 @@ def _history(
     return info, Draws(joined)
 
 
-def _result(method: AbstractMethod, finished: Finished, advice: list[str], where: str) -> Result:
-    failures = sum(int((~stretch.info["ok"]).sum()) for stretch in finished.stretches)
+def _failures(finished: Finished) -> int:
+    """How many steps could not be made."""
+    return sum(int((~stretch.info["ok"]).sum()) for stretch in finished.stretches)
+
+
+def _in_trouble(finished: Finished, info: dict[str, np.ndarray]) -> bool:
+    """Whether steps failed or diverged, of which single precision may be the cause."""
+    diverged = "divergent" in info and bool(info["divergent"].any())
+    return diverged or _failures(finished) > 0
+
+
+def _result(
+    method: AbstractMethod, finished: Finished, advice: list[str], where: str, cause: str
+) -> Result:
+    failures = _failures(finished)
     warnings = []
     for what, value in (
         ("drawn at temperature", method.temperature),
@@ -200,18 +223,18 @@ def _result(method: AbstractMethod, finished: Finished, advice: list[str], where
                 f"Tempered: {what} {value:g}, so this is not the Bayesian posterior of the model."
             )
     if failures:
+        remedy = cause or "Standardise the data or tighten the priors."
         warnings.append(
             f"{failures} of {finished.steps} steps were not finite; they were not made, and the "
-            "step size was halved each time. Standardise the data or tighten the priors."
+            f"step size was halved each time. {remedy}"
         )
     steps = f"{finished.steps:,} steps"
     if finished.lost:
+        remedy = cause or "Lower the step size, standardise the data or tighten the priors."
         code, message = (
             Code.FAILED,
-            (
-                f"After {steps} no finite step could be made any more; the last finite state is "
-                "kept. Lower the step size, standardise the data or tighten the priors."
-            ),
+            f"After {steps} no finite step could be made any more; the last finite state is kept. "
+            f"{remedy}",
         )
     elif finished.interrupted:
         code, message = Code.INTERRUPTED, f"Interrupted after {steps}; what was fitted is kept."

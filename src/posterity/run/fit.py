@@ -30,7 +30,7 @@ from posterity.model.program_target import ProgramTarget
 from posterity.model.rowwise import ROWS, refuse_mixing
 from posterity.posterior import AnyPosterior, Posterior, ProgramPosterior
 from posterity.run.draw_store import Folder, open_store
-from posterity.run.failed_start import blame, origin
+from posterity.run.failed_start import origin, why
 from posterity.run.finish import wrap
 from posterity.run.loop import spare_rows
 from posterity.run.progress import Bar, Finished, Interrupt, Peek, Watcher
@@ -369,6 +369,5 @@ def _refuse_no_finite_step(
     if _made_no_finite_step(finished):
         raise ValueError(
             f"init: no finite step could be made from the start ({start()}); "
-            f"{blame(target, thetas[0, 0], batches.full)} Standardise x and y, choose tighter "
-            'priors, or start elsewhere (init="prior", or your own θ).'
+            f"{why(target, thetas[0, 0], batches.full)}"
         )

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpyro.distributions.distribution import validation_enabled
 
 from posterity.counts import checked_seed
 from posterity.cpu.compile import kept_jit, quick_jit
@@ -57,7 +58,9 @@ def start_points(
             grid
         )
     if isinstance(init, Mapping):
-        init = target.at_start().unconstrain(init)
+        # What is not finite is found below; NumPyro's own checks would name no remedy.
+        with validation_enabled(is_validate=False):
+            init = target.at_start().unconstrain(init)
     theta = np.asarray(init, float_dtype())
     if theta.shape not in ((target.size,), grid[1:], grid):
         raise ValueError(

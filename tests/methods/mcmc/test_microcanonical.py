@@ -30,9 +30,9 @@ def starts(count: int, seed: int = 0) -> Moving:
 
 def go(points: Moving, step: float, steps: int = 1) -> tuple[Moving, np.ndarray]:
     """Every point moved; and the change of energy over all the way."""
-    sd = jnp.array(SD)
+    metric = Diagonal(jnp.array(SD) ** 2)
     change = np.zeros(points.theta.shape[0])
-    one = jax.jit(jax.vmap(lambda point: moved(density, point, sd, jnp.asarray(step))))
+    one = jax.jit(jax.vmap(lambda point: moved(density, point, metric, jnp.asarray(step))))
     for _ in range(steps):
         points, more = one(points)
         change = change + np.asarray(more)
@@ -70,7 +70,7 @@ def test_directions_stay_of_unit_length() -> None:
     norms = np.linalg.norm(np.asarray(points.direction), axis=1)
     np.testing.assert_allclose(norms, 1, atol=1e-6)
     far = Moving(jnp.full(3, 30.0), unit(jnp.ones(3)), *density(jnp.full(3, 30.0))[::-1])
-    steep, _ = moved(density, far, jnp.array(SD), jnp.asarray(1.0))
+    steep, _ = moved(density, far, Diagonal(jnp.array(SD) ** 2), jnp.asarray(1.0))
     np.testing.assert_allclose(np.linalg.norm(steep.direction), 1, atol=1e-6)
 
 

@@ -23,7 +23,6 @@ from posterity.methods.mcmc.paths import (
     leapfrog,
     no_u_turn,
 )
-from posterity.methods.mcmc.warmup import low_rank
 
 SIZE = 3
 COV = np.array([[1.0, 0.3, 0.0], [0.3, 0.9, -0.2], [0.0, -0.2, 0.7]])
@@ -77,42 +76,17 @@ def test_velocity_multiplies_by_the_estimated_covariance() -> None:
         np.testing.assert_allclose(m.velocity(p), expected, atol=1e-6)
 
 
-def test_low_rank_finds_a_strong_direction() -> None:
-    """Covariance I + 30 v vᵀ in 50 dimensions, from 256 draws: v, and its variance."""
-    size, count = 50, 256
-    rng = np.random.default_rng(0)
-    v = np.sign(rng.normal(size=size)) / np.sqrt(size)
-    theta = rng.normal(size=(count, size)) + np.sqrt(30) * rng.normal(size=(count, 1)) * v
-    metric = low_rank(jnp.asarray(theta, jnp.float32), jnp.asarray(count))
-    assert abs(float(v @ np.asarray(metric.vectors[:, 0]))) > 0.95
-    variance = float(v @ np.asarray(metric.velocity(jnp.asarray(v, jnp.float32))))
-    assert abs(variance / 31 - 1) < z_limit() * np.sqrt(2 / count)
-
-
-def test_low_rank_keeps_next_to_nothing_of_white_noise() -> None:
-    """The largest eigenvalue of noise is beyond its edge in about one set of six, and by little.
-
-    Its distance is Tracy & Widom's law times a scale (Johnstone 2001). That law exceeds 6 at a rate
-    of 2e-6, and of 20 sets more than 12 are beyond the edge at one of 1e-5.
-    """
-    size, count = 50, 256
-    scale = (np.sqrt(count) + np.sqrt(size)) * (1 / np.sqrt(count) + 1 / np.sqrt(size)) ** (1 / 3)
-    edge = (1 + np.sqrt(size / count)) ** 2
-    kept = 0
-    for seed in range(20):
-        theta = np.random.default_rng(seed).normal(size=(count, size)).astype(np.float32)
-        values = np.asarray(low_rank(jnp.asarray(theta), jnp.asarray(count)).values)
-        assert values.max() < edge + 6 * scale / count
-        kept += int((values != 1).sum())
-    assert kept <= 12
-
-
-def test_low_rank_looks_at_the_given_number_of_draws_only() -> None:
-    theta = np.random.default_rng(3).normal(size=(64, 4)).astype(np.float32)
-    padded = np.concatenate([theta, 1e3 * np.ones_like(theta)])
-    whole, part = (low_rank(jnp.asarray(t), jnp.asarray(64)) for t in (theta, padded))
-    p = jnp.arange(4.0)
-    np.testing.assert_allclose(whole.velocity(p), part.velocity(p), rtol=1e-4)
+@METRICS
+def test_a_factor_is_of_the_covariance_and_pulls_momenta_back_to_noise(metric: Callable) -> None:
+    """F Fᵀ = M⁻¹, and Fᵀ p is standard normal: p = B ε has Fᵀ B (Fᵀ B)ᵀ = I."""
+    with jax.enable_x64(True):
+        m = metric()
+        eye = jnp.eye(SIZE)
+        along, inverse = (np.asarray(jax.vmap(f)(eye)).T for f in (m.along, m.velocity))
+        np.testing.assert_allclose(along @ along.T, inverse, atol=1e-6)
+        np.testing.assert_allclose(np.asarray(jax.vmap(m.pull)(eye)).T, along.T, atol=1e-6)
+        pulled = np.asarray(jax.vmap(lambda e: m.pull(m.momentum(e)))(eye)).T
+        np.testing.assert_allclose(pulled @ pulled.T, np.eye(SIZE), atol=1e-6)
 
 
 # -- leapfrog -------------------------------------------------------------------------------------

@@ -14,8 +14,7 @@ from blackjax.adaptation.window_adaptation import build_schedule
 
 import posterity as po
 from methods.mcmc.skewed import density
-from oracles import z_limit
-from posterity.methods.mcmc.mass_matrix import Dense, Diagonal
+from posterity.methods.mcmc.mass_matrix import Diagonal
 from posterity.methods.mcmc.paths import Point, no_u_turn
 from posterity.methods.mcmc.warmup import METRICS, Warming, Warmup
 from posterity.methods.mcmc.windows import stan
@@ -79,16 +78,21 @@ def test_windows_of_any_length(warmup: int) -> None:
 # -- metric ---------------------------------------------------------------------------------------
 
 
-def learned(warmup: Warmup, theta: np.ndarray) -> Warming:
+def learned(warmup: Warmup, theta: np.ndarray, gradient: np.ndarray | None = None) -> Warming:
     """What the warm-up knows after these draws, each accepted as was aimed for."""
 
     def see(state: Warming, row: tuple[jax.Array, jax.Array]) -> tuple[Warming, None]:
         at, here = row
         return warmup.update(state, at, here, jnp.asarray(warmup.acceptance)), None
 
-    rows = jnp.arange(len(theta)), jnp.asarray(theta, jnp.float32)
-    start = warmup.init(rows[1][0])
-    return jax.jit(lambda start, rows: jax.lax.scan(see, start, rows)[0])(start, rows)
+    gradient = -theta @ np.linalg.inv(COV) if gradient is None else gradient
+    places = jnp.asarray(np.stack([theta, gradient], 1), jnp.float32)
+    start = warmup.init(places[0, 0])
+    run = jax.jit(lambda start, rows: jax.lax.scan(see, start, rows)[0])
+    return run(start, (jnp.arange(len(theta)), places))
+
+
+COV = TURN.T @ np.diag(SDS**2) @ TURN
 
 
 def last_window(steps: int) -> slice:
@@ -100,35 +104,25 @@ def draws(seed: int, count: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, 4)) * SDS @ TURN
 
 
-def test_diagonal_and_dense_are_the_moments_of_the_last_window() -> None:
+def test_metrics_are_of_the_last_window() -> None:
+    """Of its draws and of their gradients: those of other windows are of another scale."""
     theta = draws(1, 1_000)
-    seen = theta[last_window(1_000)]
-    weight = len(seen) / (len(seen) + 5)
-    cov = weight * np.cov(seen.T) + 1e-3 * (1 - weight) * np.eye(4)
+    seen = last_window(1_000)
+    theta[: seen.start] *= 100
+    theta[seen.stop :] *= 100
     diagonal = learned(Warmup(1_000, 0.8, "diagonal"), theta).metric
-    dense = learned(Warmup(1_000, 0.8, "dense"), theta).metric
     assert isinstance(diagonal, Diagonal)
-    assert isinstance(dense, Dense)
-    np.testing.assert_allclose(diagonal.var, np.diag(cov), rtol=1e-3)
-    np.testing.assert_allclose(dense.cov, cov, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(dense.chol @ dense.chol.T, cov, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(diagonal.var, theta[seen].var(0, ddof=1), rtol=1e-3)
+    for metric in ("dense", "low-rank"):
+        found = learned(Warmup(1_000, 0.8, metric), theta).metric
+        inverse = np.array([found.velocity(jnp.asarray(v)) for v in np.eye(4, dtype="f")])
+        np.testing.assert_allclose(inverse, COV, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_metric_is_the_covariance_up_to_monte_carlo_error(metric: str) -> None:
-    """vᵀ M⁻¹ v along the axes, whose variances have relative errors of √(2 / n).
-
-    A low-rank metric leaves the correlation's small eigenvalues at 1, so it gets no correlations.
-    """
-    turn = np.eye(4) if metric == "low-rank" else TURN
-    found = learned(Warmup(1_000, 0.8, metric), draws(2, 1_000) @ TURN.T @ turn).metric
-    cov = turn.T @ np.diag(SDS**2) @ turn
-    along = np.array([v @ np.asarray(found.velocity(jnp.asarray(v))) for v in np.eye(4, dtype="f")])
-    window = last_window(1_000)
-    count = min(window.stop - window.start, 256)
-    z = (along / np.diag(cov) - 1) / np.sqrt(2 / count)
-    # Shrinkage, and what a low-rank metric takes for noise: both below a tenth in the mean.
-    assert np.abs(z).max() < z_limit(4) + 0.1 / np.sqrt(2 / count)
+def test_a_window_in_which_nothing_moved_leaves_the_metric_as_it_is(metric: str) -> None:
+    found = learned(Warmup(200, 0.8, metric), np.ones((200, 4)), np.zeros((200, 4))).metric
+    np.testing.assert_allclose(found.velocity(jnp.arange(4.0)), np.arange(4.0))
 
 
 # -- step size ------------------------------------------------------------------------------------
@@ -160,7 +154,7 @@ def test_nothing_is_learned_once_warm(metric: str) -> None:
     warmup = Warmup(200, 0.8, metric)
     state = learned(warmup, draws(3, 200))
     at = jnp.asarray(200)
-    after = warmup.update(state, at, jnp.full(4, 1e3), jnp.asarray(0.0))
+    after = warmup.update(state, at, jnp.full((2, 4), 1e3), jnp.asarray(0.0))
     for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(old, new)
     assert float(warmup.size(state, at)) == float(jnp.exp(state.step_size.log_step_size_avg))
@@ -173,7 +167,8 @@ def test_acceptances_move_the_step_size_the_right_way() -> None:
     for acceptance in (0.0, 1.0):
         state = warmup.init(jnp.zeros(2))
         for at in range(10):
-            state = warmup.update(state, jnp.asarray(at), jnp.zeros(2), jnp.asarray(acceptance))
+            place = jnp.zeros((2, 2))
+            state = warmup.update(state, jnp.asarray(at), place, jnp.asarray(acceptance))
         sizes[acceptance] = float(warmup.size(state, jnp.asarray(10)))
     assert sizes[0.0] < 0.1 < 1 < sizes[1.0]
     theta = jnp.zeros(3)

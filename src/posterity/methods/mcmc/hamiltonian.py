@@ -91,7 +91,8 @@ class AbstractHamiltonian(AbstractSampler):
         noise = jax.random.normal(noise_key, state.position.shape, state.position.dtype)
         start = Point(state.position, metric.momentum(noise), gradient, value)
         path = self._path(density, metric, path_key, start, size)
-        warming = warmup.update(state.warming, state.at, path.theta, path.acceptance)
+        place = jnp.stack([path.theta, path.gradient])
+        warming = warmup.update(state.warming, state.at, place, path.acceptance)
         new = HamiltonianState(path.theta, path.log_joint, path.gradient, state.at + 1, warming)
         return new, HamiltonianInfo(
             log_joint=path.log_joint,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from posterity.methods.mcmc.hamiltonian import AbstractHamiltonian
 from posterity.methods.mcmc.microcanonical import Moving, check_turns, moved, unit
 from posterity.methods.mcmc.paths import Density, Path, Point, ended
-from posterity.methods.mcmc.warmup import Warmup
+from posterity.methods.mcmc.warmup import METRICS, Warmup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +22,13 @@ class MAMCLMC(AbstractHamiltonian):
     follows the microcanonical flow of `MCLMC` for a way that is uniform on (0, 2 L), and accepts
     the end with probability min(1, e^−Δ), where Δ is the error of the energy along the path.
 
-    In the warm-up the step size ε is tuned by dual averaging, and the metric set to the variances
-    of θ, in the windows of `NUTS`.
+    In the warm-up the step size ε is tuned by dual averaging, and the metric set to the spread of
+    θ, in the windows of `NUTS`.
 
     Args:
         length: L over √D, in units of the posterior's sds. One is right for round posteriors;
             those with slow directions gain from more.
-        chains, warmup, draws, thin: as in `NUTS`.
+        chains, warmup, draws, thin, metric: as in `NUTS`.
         target_acceptance: what ε is tuned for, in (0, 1).
         max_steps: most steps of a path, of two gradients each.
 
@@ -55,6 +55,7 @@ class MAMCLMC(AbstractHamiltonian):
     thin: int = 1
     target_acceptance: float = 0.9
     max_steps: int = 512
+    metric: str = "diagonal"
 
     traced = ("length", "warmup", "draws", "target_acceptance", "max_steps")
 
@@ -63,27 +64,29 @@ class MAMCLMC(AbstractHamiltonian):
         wrong.counts(max_steps=self.max_steps)
         wrong.positive(length=self.length)
         wrong.fractions(target_acceptance=self.target_acceptance)
+        wrong.among(METRICS, metric=self.metric)
         wrong.refuse()
 
     def _warmup(self) -> Warmup:
-        return Warmup(self.warmup, self.target_acceptance)
+        return Warmup(self.warmup, self.target_acceptance, self.metric)
 
     def _path(
         self, density: Density, metric: Any, key: jax.Array, start: Point, step: jax.Array
     ) -> Path:
         check_turns("MAMCLMC", start.theta)
-        sd = jnp.sqrt(metric.var)
-        way, accept = jax.random.uniform(key, (2,), sd.dtype)
-        steps = jnp.ceil(2 * way * self.length * jnp.sqrt(float(sd.shape[0])) / step)
+        size, dtype = start.theta.shape[0], start.theta.dtype
+        way, accept = jax.random.uniform(key, (2,), dtype)
+        steps = jnp.ceil(2 * way * self.length * jnp.sqrt(float(size)) / step)
         steps = jnp.clip(steps, 1, self.max_steps).astype(jnp.int32)
-        # A momentum from N(0, M), scaled, has a direction that is uniform on the sphere.
-        begin = Moving(start.theta, unit(start.momentum * sd), start.gradient, start.log_joint)
+        # A momentum from N(0, M), made round, has a direction that is uniform on the sphere.
+        direction = unit(metric.pull(start.momentum))
+        begin = Moving(start.theta, direction, start.gradient, start.log_joint)
 
         def go(_: Any, carry: tuple[Moving, jax.Array]) -> tuple[Moving, jax.Array]:
-            new, change = moved(density, carry[0], sd, step)
+            new, change = moved(density, carry[0], metric, step)
             return new, carry[1] + change
 
-        end, error = jax.lax.fori_loop(0, steps, go, (begin, jnp.zeros((), sd.dtype)))
+        end, error = jax.lax.fori_loop(0, steps, go, (begin, jnp.zeros((), dtype)))
         error = jnp.where(jnp.isfinite(error), error, jnp.inf)
         energies = -begin.log_joint, -end.log_joint
         return ended(begin, end, -error, accept, 2 * steps, energies)

@@ -25,6 +25,19 @@ class AbstractMetric(eqx.Module):
     def momentum(self, noise: jax.Array) -> jax.Array:
         """p ~ N(0, M) from standard normal noise (D,)."""
 
+    @property
+    @abstractmethod
+    def spread(self) -> jax.Array:
+        """Positive numbers (D,) whose product is √|M⁻¹|, but for the eigenvalues of `LowRank`."""
+
+    @abstractmethod
+    def along(self, direction: jax.Array) -> jax.Array:
+        """F u, of a factor M⁻¹ = F Fᵀ: the way in θ of a direction in which all is round."""
+
+    @abstractmethod
+    def pull(self, gradient: jax.Array) -> jax.Array:
+        """Fᵀ g: a gradient in the coordinates in which all is round."""
+
 
 class Diagonal(AbstractMetric):
     """M⁻¹ = diag(var).
@@ -40,6 +53,16 @@ class Diagonal(AbstractMetric):
 
     def momentum(self, noise: jax.Array) -> jax.Array:
         return noise / jnp.sqrt(self.var)
+
+    @property
+    def spread(self) -> jax.Array:
+        return jnp.sqrt(self.var)
+
+    def along(self, direction: jax.Array) -> jax.Array:
+        return jnp.sqrt(self.var) * direction
+
+    def pull(self, gradient: jax.Array) -> jax.Array:
+        return jnp.sqrt(self.var) * gradient
 
 
 class Dense(AbstractMetric):
@@ -59,6 +82,16 @@ class Dense(AbstractMetric):
         """chol⁻ᵀ ε."""
         return solve_triangular(self.chol, noise, trans=1, lower=True)
 
+    @property
+    def spread(self) -> jax.Array:
+        return jnp.diagonal(self.chol)
+
+    def along(self, direction: jax.Array) -> jax.Array:
+        return self.chol @ direction
+
+    def pull(self, gradient: jax.Array) -> jax.Array:
+        return gradient @ self.chol
+
 
 class LowRank(AbstractMetric):
     """M⁻¹ = diag(sd) (I + V diag(values − 1) Vᵀ) diag(sd).
@@ -77,6 +110,16 @@ class LowRank(AbstractMetric):
     def momentum(self, noise: jax.Array) -> jax.Array:
         """diag(sd)⁻¹ (I + V diag(values^−½ − 1) Vᵀ) ε."""
         return self._scaled(noise, self.values**-0.5) / self.sd
+
+    @property
+    def spread(self) -> jax.Array:
+        return self.sd
+
+    def along(self, direction: jax.Array) -> jax.Array:
+        return self.sd * self._scaled(direction, self.values**0.5)
+
+    def pull(self, gradient: jax.Array) -> jax.Array:
+        return self._scaled(self.sd * gradient, self.values**0.5)
 
     def _scaled(self, vector: jax.Array, values: jax.Array) -> jax.Array:
         return vector + self.vectors @ ((values - 1) * (self.vectors.T @ vector))

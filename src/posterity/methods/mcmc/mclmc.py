@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from posterity.methods.mcmc.microcanonical import Moving, check_turns, moved, refreshed, unit
-from posterity.methods.mcmc.tuning import Tuned, Tuning
+from posterity.methods.mcmc.tuning import DENSE, DENSE_OF_NET, Tuned, Tuning
 from posterity.methods.sampler import AbstractSampler
 from posterity.model.net_target import Batch, Target
 
@@ -27,8 +27,10 @@ class MCLMC(AbstractSampler):
     nets those errors have heavy tails, which the tuning caps, and the variance of a whole run is
     larger than what it was tuned for; `history` has the errors.
 
-    In the warm-up ε is tuned first, then S is set to the sds of θ, ε is tuned again, and L is set
-    to 0.4 of the way over which coordinates forget where they were.
+    In the warm-up ε is tuned and S set to a factor of the metric of `NUTS`, in windows that double
+    in length; ε is tuned once more, and L set to 0.4 of the way over which coordinates forget where
+    they were. The metric is dense up to 128 parameters, of nets with hidden units up to 32, and
+    diagonal beyond.
 
     Args:
         chains: independent chains, side by side on the cores of a CPU.
@@ -76,13 +78,15 @@ class MCLMC(AbstractSampler):
     def init(self, key: jax.Array, target: Target, theta: jax.Array) -> MCLMCState:
         """θ before the first step, in a random direction."""
         check_turns("MCLMC", theta)
+        # A layer without hidden units has a weight and a bias.
+        most = DENSE if target.net_leaves <= 2 else DENSE_OF_NET
         # Filled by the first step: `init` does not see the data.
         nothing = jnp.full_like(theta, jnp.nan)
         direction = unit(jax.random.normal(key, theta.shape, theta.dtype))
         return MCLMCState(
             moving=Moving(theta, direction, nothing, nothing[0]),
             at=jnp.zeros((), jnp.int32),
-            tuned=self._tuning.init(theta),
+            tuned=self._tuning.init(theta, target.size <= most),
         )
 
     def step(
@@ -97,13 +101,15 @@ class MCLMC(AbstractSampler):
         noise = jax.random.normal(key, (2, *old.theta.shape), old.theta.dtype)
         half = 0.5 * tuned.step_size / tuned.length
         start = Moving(old.theta, refreshed(old.direction, noise[0], half), gradient, value)
-        new, change = moved(density, start, tuned.sd, tuned.step_size)
+        new, change = moved(density, start, tuned.metric, tuned.step_size)
         fine = jnp.isfinite(change) & jnp.isfinite(jnp.sum(new.theta + new.gradient))
         new = new._replace(direction=refreshed(new.direction, noise[1], half))
         astray = start._replace(direction=unit(noise[1]))  # another way from here
         new = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, astray)
         change = jnp.where(fine, change, 0.0)
-        learned = self._tuning.update(tuned, state.at, new.theta, change, fine)
+        # Where the step began: what it has just computed would be copied in every step.
+        place = old.theta, gradient
+        learned = self._tuning.update(tuned, state.at, place, change, value, fine)
         # A step too long teaches something in the warm-up; later it is an error.
         ok = jnp.isfinite(value) & (fine | (state.at < self.warmup))
         info = MCLMCInfo(new.log_joint, change, tuned.step_size, tuned.length, ok)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from posterity.methods.mcmc.mass_matrix import AbstractMetric
 from posterity.methods.mcmc.paths import Density
 
 MINIMAL_NORM = 0.1931833275037836  # McLachlan 1995: the smallest error of two gradients per step
@@ -50,12 +51,9 @@ def refreshed(direction: jax.Array, noise: jax.Array, way: jax.Array) -> jax.Arr
     return unit(direction + nu * noise)
 
 
-def turned(
-    direction: jax.Array, gradient: jax.Array, sd: jax.Array, step: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The direction after the gradient has steered it for a step, and the kinetic energy won."""
+def turned(direction: jax.Array, force: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The direction after a force has steered it for a step, and the kinetic energy won."""
     size = direction.shape[0]
-    force = gradient * sd
     norm = jnp.sqrt(jnp.sum(force**2))
     aim = force / jnp.maximum(norm, jnp.finfo(force.dtype).tiny)
     delta = step * norm / (size - 1)
@@ -67,20 +65,21 @@ def turned(
 
 
 def moved(
-    density: Density, point: Moving, sd: jax.Array, step: jax.Array
+    density: Density, point: Moving, metric: AbstractMetric, step: jax.Array
 ) -> tuple[Moving, jax.Array]:
     """One step of two gradients; and the change of energy, zero if the step were exact.
 
     Args:
-        density: θ → log joint and gradient. sd: the metric, (D,). step: ε, in units of the sds.
+        density: θ → log joint and gradient. metric: whose factor makes θ round. step: ε, in units
+            of what is round.
     """
     first, last = MINIMAL_NORM * step, (1 - 2 * MINIMAL_NORM) * step
-    direction, won = turned(point.direction, point.gradient, sd, first)
-    theta = point.theta + 0.5 * step * sd * direction
+    direction, won = turned(point.direction, metric.pull(point.gradient), first)
+    theta = point.theta + 0.5 * step * metric.along(direction)
     _, gradient = density(theta)
-    direction, more = turned(direction, gradient, sd, last)
-    theta = theta + 0.5 * step * sd * direction
+    direction, more = turned(direction, metric.pull(gradient), last)
+    theta = theta + 0.5 * step * metric.along(direction)
     log_joint, gradient = density(theta)
-    direction, most = turned(direction, gradient, sd, first)
+    direction, most = turned(direction, metric.pull(gradient), first)
     change = won + more + most - log_joint + point.log_joint
     return Moving(theta, direction, gradient, log_joint), change

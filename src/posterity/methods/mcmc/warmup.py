@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from posterity.methods.mcmc import estimates
+from posterity.methods.mcmc.estimates import RANK
 from posterity.methods.mcmc.mass_matrix import AbstractMetric, Dense, Diagonal, LowRank
 from posterity.methods.mcmc.windows import stan
 
 METRICS = ("diagonal", "dense", "low-rank")
-RANK = 16  # directions of a low-rank metric, at most
 RECENT = 256  # draws of a window that a low-rank metric is made from, at most
 
 
@@ -29,9 +30,13 @@ class Warming(NamedTuple):
 
 
 class Recent(NamedTuple):
-    """The last draws of a window (RECENT, D), in a ring, and how many the window has had."""
+    """The last draws of a window, in a ring, and how many the window has had.
 
-    theta: jax.Array
+    Attributes:
+        places: θ and its gradient (RECENT, 2, D). seen: how many.
+    """
+
+    places: jax.Array
     seen: jax.Array
 
 
@@ -48,10 +53,9 @@ class Warmup:
     part is a quarter of the warm-up and not Stan's 50 steps, after which the average still
     remembers the search and the steps are shorter than was asked for.
 
-    *Diagonal* and *dense* are the window's variances or covariance, shrunk to 1e-3 by 5 draws'
-    worth (Stan). *Low-rank* scales by the sds and keeps the correlation's leading eigenvalues as
-    far as they stick out of what independent draws would show, (1 + √(D / n))² (Marchenko &
-    Pastur 1967): for nets with thousands of weights, of which a dense metric has no hope.
+    *Diagonal* is the window's variances. *Dense* and *low-rank* are made of its draws and of the
+    gradients there; see `estimates`. *Low-rank* is for nets with thousands of weights, of which a
+    dense metric has no hope.
 
     Dual averaging and the moments are BlackJAX's.
     """
@@ -71,28 +75,29 @@ class Warmup:
         return jnp.exp(jnp.where(at < self.steps, dual.log_step_size, dual.log_step_size_avg))
 
     def update(
-        self, state: Warming, at: jax.Array, theta: jax.Array, acceptance: jax.Array
+        self, state: Warming, at: jax.Array, place: jax.Array, acceptance: jax.Array
     ) -> Warming:
-        """After step number `at`; nothing once warm."""
+        """After step number `at`, at a `place`: θ and its gradient (2, D); nothing once warm."""
         return jax.lax.cond(
             at < self.steps,
-            lambda: _like(state, self._learn(state, at, theta, acceptance)),
+            lambda: _like(state, self._learn(state, at, place, acceptance)),
             lambda: state,
         )
 
     def _learn(
-        self, state: Warming, at: jax.Array, theta: jax.Array, acceptance: jax.Array
+        self, state: Warming, at: jax.Array, place: jax.Array, acceptance: jax.Array
     ) -> Warming:
         slow, ends = stan(at, self.steps)
         dual = self._dual()
         tuned = dual[1](state.step_size, acceptance)
         seen = jax.lax.cond(
-            slow, lambda: _like(state.seen, self._see(state.seen, theta)), lambda: state.seen
+            slow, lambda: _like(state.seen, self._see(state.seen, place)), lambda: state.seen
         )
 
         def close() -> Warming:
             again = dual[0](dual[2](tuned))
-            return _like(state, Warming(again, self._none(theta), self._estimate(seen)))
+            metric = known(self._estimate(seen), state.metric)
+            return _like(state, Warming(again, self._none(place[0]), metric))
 
         go_on = Warming(tuned, seen, state.metric)
         return jax.lax.cond(ends, close, lambda: _like(state, go_on))
@@ -109,13 +114,18 @@ class Warmup:
 
     def _none(self, theta: jax.Array) -> Any:
         if self.metric == "low-rank":
-            return Recent(jnp.zeros((RECENT, *theta.shape), theta.dtype), jnp.zeros((), jnp.int32))
-        return _arrays(self._moments()[0](theta.shape[0]))
+            places = jnp.zeros((RECENT, 2, *theta.shape), theta.dtype)
+            return Recent(places, jnp.zeros((), jnp.int32))
+        one = _arrays(self._moments()[0](theta.shape[0]))
+        if self.metric == "diagonal":
+            return one
+        return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one)
 
-    def _see(self, seen: Any, theta: jax.Array) -> Any:
+    def _see(self, seen: Any, place: jax.Array) -> Any:
         if self.metric == "low-rank":
-            return Recent(seen.theta.at[seen.seen % RECENT].set(theta), seen.seen + 1)
-        return self._moments()[1](seen, theta)
+            return Recent(seen.places.at[seen.seen % RECENT].set(place), seen.seen + 1)
+        see = self._moments()[1]
+        return see(seen, place[0]) if self.metric == "diagonal" else jax.vmap(see)(seen, place)
 
     def _identity(self, theta: jax.Array) -> AbstractMetric:
         size, one = theta.shape[0], jnp.ones_like(theta)
@@ -128,30 +138,20 @@ class Warmup:
 
     def _estimate(self, seen: Any) -> AbstractMetric:
         if self.metric == "low-rank":
-            return low_rank(seen.theta, jnp.minimum(seen.seen, RECENT))
-        moments, count, _ = self._moments()[2](seen)
-        weight = count / (count + 5.0)
-        floor = 1e-3 * (5.0 / (count + 5.0))
+            count = jnp.minimum(seen.seen, RECENT)
+            return estimates.low_rank(seen.places[:, 0], seen.places[:, 1], count)
         if self.metric == "diagonal":
-            return Diagonal(weight * moments + floor)
-        cov = weight * moments + floor * jnp.eye(moments.shape[0], dtype=moments.dtype)
-        return Dense(cov, jnp.linalg.cholesky(cov))
+            return Diagonal(self._moments()[2](seen)[0])
+        moments, count, _ = jax.vmap(self._moments()[2])(seen)
+        return estimates.dense(moments, count[0])
 
 
-def low_rank(theta: jax.Array, count: jax.Array) -> LowRank:
-    """A metric from the first `count` of the draws `theta` (draw, D)."""
-    size = theta.shape[1]
-    valid = (jnp.arange(theta.shape[0]) < count)[:, None]
-    mean = jnp.sum(theta, axis=0, where=valid) / count
-    off = jnp.where(valid, theta - mean, 0.0)
-    var = jnp.sum(off**2, axis=0) / jnp.maximum(count - 1, 1)
-    weight = count / (count + 5.0)
-    sd = jnp.sqrt(weight * var + 1e-3 * (1 - weight))
-    _, singular, rows = jnp.linalg.svd(off / sd, full_matrices=False)
-    rank = min(RANK, size)
-    values = singular[:rank] ** 2 / jnp.maximum(count - 1, 1)
-    edge = (1 + jnp.sqrt(size / count)) ** 2
-    return LowRank(sd, rows[:rank].T, jnp.where(values > edge, weight * values, 1.0))
+def known(new: AbstractMetric, old: AbstractMetric) -> AbstractMetric:
+    """The new metric, or the old one where a window saw no change, or what is not finite."""
+    parts = jax.tree.leaves(new)
+    fine = jnp.all(jnp.stack([jnp.all(jnp.isfinite(part)) for part in parts]))
+    fine &= jnp.all(new.spread > 0)
+    return jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, old)
 
 
 def _arrays(tree: Any) -> Any:
