@@ -274,7 +274,14 @@ SETTINGS: dict[str, AbstractMethod] = {
     ),
     "MCLMC": po.MCLMC(chains=2, warmup=20, draws=4, thin=3, energy_var=1e-3),
     "MAMCLMC": po.MAMCLMC(
-        length=0.5, chains=2, warmup=20, draws=4, thin=2, target_acceptance=0.8, max_steps=8
+        length=0.5,
+        chains=2,
+        warmup=20,
+        draws=4,
+        thin=2,
+        target_acceptance=0.8,
+        max_steps=8,
+        metric="dense",
     ),
     "ParallelTempering": po.ParallelTempering(
         temperatures=3, leapfrogs=2, chains=2, warmup=20, draws=4, thin=2, target_acceptance=0.7
