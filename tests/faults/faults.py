@@ -83,7 +83,7 @@ FAULTS: tuple[Fault, ...] = (
         "draws-lost-to-a-late-ctrl-c",
         "run/finish.py",
         "    except KeyboardInterrupt:\n        return None, (UNDIAGNOSED,)",
-        "    except ZeroDivisionError:\n        return None, (UNDIAGNOSED,)",
+        "    except KeyboardInterrupt as error:\n        raise ValueError from error",
         ("run/test_interrupt.py",),
     ),
     Fault(

@@ -22,7 +22,7 @@ from handmade import draws_of, gaussian_of, posterior_of
 from posterity.distributions.mixture import Mixture
 from posterity.distributions.normal import FullRank, Gaussian, LowRank
 from posterity.storage.encode import Decoder, Encoder
-from posterity.storage.file import PosteriorFileError
+from posterity.storage.file import PosteriorFileError, _refuse_read_otherwise
 from posterity.storage.tensors import digest, write
 
 FEW = settings(
@@ -134,16 +134,18 @@ def test_forged_descriptions_are_refused_in_a_sentence(name, whole, tmp_path):
 
 
 def test_what_would_be_read_as_something_else_is_refused(tmp_path):
-    """Here the likelihood would make 1.0 of it, and so another posterior."""
+    """The last of several guards: what would be written otherwise is not what the file says."""
     model = po.Model(NET, po.priors.Normal(), po.likelihoods.Normal(0.5))
     posterior = posterior_of(model, gaussian_of(np.linspace(-1, 1, 7), np.full(7, 0.1)))
     with safetensors.safe_open(posterior.save(tmp_path / "p"), "numpy") as file:
         description = json.loads(file.metadata()["posterity"].partition("\n")[2])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     changed = put(description, f"{T}/likelihood/parts/scale", True)
-    words = r"likelihoods\.Normal: scale must be positive and finite .*, not True"
-    with pytest.raises(PosteriorFileError, match=words):
+    with pytest.raises(PosteriorFileError, match=r"scale must be positive and finite .*, not True"):
         po.load(forged(tmp_path, changed, tensors))
+    with pytest.raises(ValueError, match=r"scale is True in the file, and would be read as 0\.5"):
+        _refuse_read_otherwise(posterior.target, changed["target"], tensors)
+    _refuse_read_otherwise(posterior.target, description["target"], tensors)
 
 
 ARRAYS = {
