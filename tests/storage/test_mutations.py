@@ -22,6 +22,9 @@ import posterity as po
 from handmade import draws_of, gaussian_of, posterior_of
 from posterity.distributions.mixture import Mixture
 from posterity.distributions.normal import FullRank, LowRank
+from posterity.distributions.prior_of_predictions import Remembered
+from posterity.distributions.prior_of_weights import JointPrior
+from posterity.model.net_target import Target
 from posterity.storage.encode import Encoder
 from posterity.storage.file import PosteriorFileError
 from posterity.storage.tensors import digest, write
@@ -207,6 +210,9 @@ def refuse_other_numbers(what: str, loaded: Any, text: Any, tensors: dict[str, A
     assert (np.asarray(sd) >= 0).all(), what
 
 
+LATER = {*Target.later_parts, *JointPrior.later_parts, *Remembered.later_parts}
+
+
 def same(one: Any, arrays: Any, other: Any, others: Any) -> bool:
     """Whether two descriptions are alike, where 1 and 1.0 are one number, but 1 and True two."""
     if isinstance(one, dict) and isinstance(other, dict) and "$array" in one and "$array" in other:
@@ -221,8 +227,12 @@ def same(one: Any, arrays: Any, other: Any, others: Any) -> bool:
         alike = len(one) == len(other)
         return alike and all(same(a, arrays, b, others) for a, b in zip(one, other))
     if isinstance(one, dict) and isinstance(other, dict):
-        return set(one) == set(other) and all(
-            same(one[name], arrays, other[name], others) for name in one
+        # Files of earlier versions lack some parts, which are None then.
+        names = {
+            name for name in one if name in other or name not in LATER or one[name] is not None
+        }
+        return names == set(other) and all(
+            same(one[name], arrays, other[name], others) for name in names
         )
     return one == other
 

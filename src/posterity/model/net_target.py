@@ -134,6 +134,8 @@ class Target(AbstractTarget):
         made = cls.build(model, inputs, y_shape, rows, *weights, y_columns=y_columns)
         if made.inputs != inputs:
             raise ValueError(f"its inputs are {inputs}, but its net takes {made.inputs}.")
+        if made.y_columns != y_columns or len(set(y_columns or ())) < len(y_columns or ()):
+            raise ValueError(f"its targets of shape {tuple(y_shape)} are not called so.")
         return made
 
     def __reduce__(self) -> Any:
