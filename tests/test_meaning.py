@@ -292,6 +292,12 @@ def test_several_targets_go_by_name(tmp_path):
         again.update((frame(), turned.rename(columns={"up": "UP"})))
 
 
+def test_targets_without_names_go_by_their_order_as_inputs_do():
+    y = pd.DataFrame({"up": Y, "down": -Y})
+    pred = fit(frame(), y, 2).predict(frame())
+    assert po.metrics.rmse(pd.DataFrame(y.to_numpy()), pred) < 0.1
+
+
 def test_arguments_of_a_program_with_shuffled_labels_are_refused():
     import numpyro
     import numpyro.distributions as dist

@@ -49,11 +49,8 @@ class Frame(NamedTuple):
         order = row_order(self.labels, labels, self.name, other)
         if order is not None:
             array = array[order]
-        if columns is None or self.columns is None or array.ndim < 2:
-            return array
-        if (places := column_order(self.columns, columns, self.name)) is not None:
-            array = array[:, places]
-        return array
+        own = self.columns if array.ndim > 1 else None
+        return in_order(array, own, columns, self.name)
 
 
 def read_frame(given: Any, name: str) -> Frame | None:
@@ -68,10 +65,10 @@ def read_frame(given: Any, name: str) -> Frame | None:
     """
     if isinstance(given, PLAIN) or given is None:
         return None
-    import narwhals as nw  # 40 ms, which plain arrays are spared
-
     if hasattr(given, "dims") and hasattr(given, "indexes"):
         return _labelled(given, name)
+    import narwhals as nw  # 40 ms, which plain arrays are spared
+
     if not hasattr(given, "collect"):  # a lazy frame computes its names
         given = _with_names(given, name)
     frame = nw.from_native(given, pass_through=True, allow_series=True)
@@ -126,6 +123,29 @@ def default_names(columns: Sequence[str]) -> bool:
     (True, False)
     """
     return tuple(columns) == tuple(map(str, range(len(columns))))
+
+
+def in_order(
+    array: np.ndarray,
+    given: tuple[str, ...] | None,
+    wanted: tuple[str, ...] | None,
+    label: str,
+) -> np.ndarray:
+    """An array with its columns in the order of `wanted`; as it is where either has no names.
+
+    Raises:
+        ValueError: the names differ; they are listed.
+    """
+    if wanted is None and given is not None:
+        # Numbers for names still say the order: of x[[1, 0]] after a fit to columns without names.
+        numbers = tuple(map(str, range(len(given))))
+        wanted = numbers if set(given) == set(numbers) else None
+    if given is None or wanted is None:
+        return array
+    if set(given) != set(wanted) and (default_names(given) or default_names(wanted)):
+        return array
+    places = column_order(given, wanted, label)
+    return array if places is None else array[:, places]
 
 
 def column_order(given: tuple[str, ...], wanted: tuple[str, ...], name: str) -> np.ndarray | None:

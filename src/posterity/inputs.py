@@ -16,7 +16,7 @@ import numpy as np
 
 from posterity import remedies
 from posterity.dtypes import float_dtype, largest_magnitude
-from posterity.frames import Frame, column_order, default_names, read_frame
+from posterity.frames import Frame, default_names, in_order, read_frame
 from posterity.storable import stored
 
 Structure = Literal["array", "tuple", "dict"]
@@ -232,7 +232,7 @@ class Given:
             zip(self.arrays, self.spec.leaves, spec.leaves)
         ):
             label = self.spec.label(number, self.name)
-            array = _in_order(array, own.columns, leaf.columns, label)
+            array = in_order(array, own.columns, leaf.columns, label)
             if array.shape[1:] != leaf.shape:
                 raise ValueError(
                     f"{label}: its rows have shape {array.shape[1:]}, but the model was fitted to "
@@ -282,29 +282,6 @@ def _words(spec: InputSpec) -> str:
     if spec.structure == "tuple":
         return f"a tuple of {len(spec.leaves)} arrays"
     return f"a dictionary of {', '.join(repr(leaf.name) for leaf in spec.leaves)}"
-
-
-def _in_order(
-    array: np.ndarray,
-    given: tuple[str, ...] | None,
-    wanted: tuple[str, ...] | None,
-    label: str,
-) -> np.ndarray:
-    """An array with its columns in the order of `wanted`; as it is where either has no names.
-
-    Raises:
-        ValueError: the names differ; they are listed.
-    """
-    if wanted is None and given is not None:
-        # Numbers for names still say the order: of x[[1, 0]] after a fit to columns without names.
-        numbers = tuple(map(str, range(len(given))))
-        wanted = numbers if set(given) == set(numbers) else None
-    if given is None or wanted is None:
-        return array
-    if set(given) != set(wanted) and (default_names(given) or default_names(wanted)):
-        return array
-    places = column_order(given, wanted, label)
-    return array if places is None else array[:, places]
 
 
 def read(x: Any, name: str = "x") -> Given:

@@ -1,5 +1,7 @@
 """Digits that single precision loses, and units far from standard ones, are named by column."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import pandas as pd
 import pytest
 
 import posterity as po
-from posterity.diagnostics.units import Column, far_units, lost_digits
+from posterity.diagnostics.units import Column, far_units, lost_digits, notes
+from posterity.inputs import read
 
 RNG = np.random.default_rng(0)
 LOST = {
@@ -135,3 +138,22 @@ def test_arguments_of_programs_are_named_too():
     (said, *_) = po.fit(model, data, po.MAP(steps=2), progress=False).result.warnings
     assert said.startswith("Single precision loses digits of the data: data['y'] (mean 1e+08")
     assert "data['x']" not in said
+
+
+REMEDIED = {
+    "array": np.stack([FAR["years"], np.full(60, 100.0)], 1),
+    "frame": pd.DataFrame({"year": FAR["years"], "tiny": FAR["tiny"][:60]}),
+    "list": FAR["years"][:, None].tolist(),
+    "images": RNG.integers(0, 256, (60, 4, 4)),
+    "large mean": 1e8 + np.arange(60.0)[:, None],
+}
+
+
+@pytest.mark.parametrize("case", REMEDIED)
+def test_the_remedy_runs_and_helps(case):
+    x = REMEDIED[case]
+    spec = read(x).spec.with_dtypes(["float"])
+    said = notes(read(x), spec, np.zeros(60), None, real=False)[-1]
+    code = re.search(r"(?<=standardise, ).*(?=, or choose)", said)[0]
+    mended = eval(code, {"po": po, "np": np, "x": x})
+    assert notes(read(mended), spec, np.zeros(60), None, real=False) == []

@@ -151,6 +151,31 @@ def test_variance_that_is_explained_counts_as_learned():
     assert said(1.0, 0.05)[0].startswith("Predictions miss the training targets by ")
 
 
+def test_of_several_targets_those_that_were_not_learned_are_named():
+    y = np.stack([X[:, 0], RNG.normal(size=64)], 1)
+    model = po.Model(po.nets.MLP(1, [], 2), po.priors.Normal(), po.likelihoods.Normal(0.5))
+    target = Target.build(model, (1,), (2,), rows=64)
+    theta = target.unconstrain(
+        {"layers.0.weight": jnp.array([[1.0], [0.0]]), "layers.0.bias": jnp.zeros(2)}
+    )
+    (said,) = verdict.on_predictions(target, theta[None], Batch(X, y))
+    assert "of the variance of y[:, 1] at training rows" in said
+
+
+def test_what_cannot_be_judged_is_said_and_the_fit_is_kept(monkeypatch):
+    few = po.fit(normal(), (X[:5], WAVE[:5]), po.MAP(steps=100), progress=False)
+    assert "Cannot judge: 5 rows are too few" in few.result.warnings[-1]
+
+    def broken(*args):
+        raise ZeroDivisionError("of a likelihood of one's own")
+
+    monkeypatch.setattr(verdict, "on_predictions", broken)
+    kept = po.fit(normal(), (X, WAVE), po.MAP(steps=100), progress=False)
+    said = "Cannot judge: predictions at training rows failed (of a likelihood of one's own)."
+    assert kept.result.warnings[-1] == said
+    assert kept.sample().shape[-1] == kept.target.size
+
+
 def test_a_spread_that_the_net_learns_counts_as_learned():
     x = np.linspace(-2, 2, 400)[:, None]
     y = np.exp(x[:, 0]) * np.random.default_rng(1).normal(size=400)  # its mean is 0 everywhere

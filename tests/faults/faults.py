@@ -32,7 +32,7 @@ FAULTS: tuple[Fault, ...] = (
     # -- meaning ----------------------------------------------------------------------------------
     Fault(
         "columns-by-position",
-        "inputs.py",
+        "frames.py",
         "return array if places is None else array[:, places]",
         "return array",
         ("test_meaning.py",),
@@ -68,8 +68,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "skill-of-the-wrong-sign",
         "diagnostics/verdict.py",
-        "1 - error / np.where(spread > 0, spread, 1)",
-        "1 + error / np.where(spread > 0, spread, 1)",
+        "1 - error / moving",
+        "1 + error / moving",
         ("diagnostics/test_verdict.py",),
     ),
     Fault(

@@ -21,10 +21,19 @@ SHOWN = 5  # columns in a sentence
 
 
 class Column(NamedTuple):
-    """One column of numbers, and what messages call it."""
+    """One column of numbers, what messages call it, and the array (rows, …) that it is of."""
 
     name: str
     values: np.ndarray
+    array: str = "x"
+    axes: int = 2
+
+    @property
+    def remedy(self) -> str:
+        """What to write to standardise its array."""
+        if self.axes > 2:
+            return f"({self.array} - np.mean({self.array})) / np.std({self.array})"
+        return f"po.data.Standardizer.fit({self.array}).transform({self.array})"
 
 
 def notes(x: Given, inputs: InputSpec, y: np.ndarray, y_columns: Any, *, real: bool) -> list[str]:
@@ -37,14 +46,14 @@ def notes(x: Given, inputs: InputSpec, y: np.ndarray, y_columns: Any, *, real: b
     """
     columns = list(_columns(x, inputs))
     targets = list(_named(y, "y", y_columns)) if real else []
-    lost = [said for column in (*columns, *targets) if (said := lost_digits(column))]
-    far = [said for column in (*columns, *targets) if (said := far_units(column))]
+    both = [*columns, *targets]
+    lost = [(said, column) for column in both if (said := lost_digits(column))]
+    far = [(said, column) for column in both if (said := far_units(column))]
     found = [_said(lost)] if lost else []
     if far:
         found.append(
             f"Far from standard units: {_joined(far)}. Priors and step sizes mean numbers of mean "
-            "0 and sd 1: standardise, (x - x.mean(axis=0)) / x.std(axis=0), or choose priors for "
-            "these units."
+            f"0 and sd 1: standardise, {_remedies(far)}, or choose priors for these units."
         )
     return found
 
@@ -60,17 +69,22 @@ def notes_of_arguments(data: Any) -> list[str]:
     for key, value in named:
         array = None if isinstance(value, (dict, str)) else np.asarray(value)
         if array is not None and array.dtype.kind == "f" and array.size > 1:
-            lost.append(lost_digits(Column(f"data[{key!r}]", array.reshape(-1))))
-    lost = [said for said in lost if said]
+            name = f"data[{key!r}]"
+            column = Column(name, array.reshape(-1), name, array.ndim)
+            lost += [(said, column)] if (said := lost_digits(column)) else []
     return [_said(lost)] if lost else []
 
 
-def _said(lost: list[str]) -> str:
+def _said(lost: list[tuple[str, Column]]) -> str:
     return (
-        f"Single precision loses digits of the data: {_joined(lost)}. Subtract each column's mean "
-        "before the fit, in NumPy's double precision (x - x.mean(axis=0)), or compute in double "
-        'precision: jax.config.update("jax_enable_x64", True) before anything else.'
+        f"Single precision loses digits of the data: {_joined(lost)}. Standardise in NumPy's "
+        f"double precision before the fit, {_remedies(lost)}, or compute in double precision: "
+        'jax.config.update("jax_enable_x64", True) before anything else.'
     )
+
+
+def _remedies(found: list[tuple[str, Column]]) -> str:
+    return " and ".join(dict.fromkeys(column.remedy for _, column in found))
 
 
 def lost_digits(column: Column) -> str:
@@ -126,11 +140,12 @@ def _columns(x: Given, inputs: InputSpec) -> Iterator[Column]:
 def _named(array: np.ndarray, name: str, columns: Sequence[str] | None) -> Iterator[Column]:
     array = array if array.dtype.kind in "iuf" else array.astype(np.float64)
     if array.ndim != 2:
-        yield Column(name, array.reshape(-1) if array.ndim < 2 else array[_few(array)].reshape(-1))
+        some = array if array.ndim < 2 else array[_few(array)]
+        yield Column(name, some.reshape(-1), name, array.ndim)
         return
     for number, values in enumerate(array.T):
         each = f"{name}[{columns[number]!r}]" if columns else f"{name}[:, {number}]"
-        yield Column(each, values)
+        yield Column(each, values, name)
 
 
 def _few(array: np.ndarray) -> np.ndarray:
@@ -145,6 +160,6 @@ def _sample(values: np.ndarray) -> np.ndarray:
     return values[rows].astype(np.float64)
 
 
-def _joined(said: list[str]) -> str:
-    more = f" and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
-    return ", ".join(said[:SHOWN]) + more
+def _joined(found: list[tuple[str, Column]]) -> str:
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ", ".join(said for said, _ in found[:SHOWN]) + more

@@ -17,6 +17,7 @@ from posterity.model.target import AbstractTarget
 ROWS = 1_000  # training rows that are predicted,
 SHARE = 0.01  # or as many as take this part of the work of the fit,
 FEWEST_ROWS = 64  # but not fewer
+FEW = 8  # rows below which their variance says nothing
 MODES = 4  # of several, how many are looked at
 SKILL = 0.01  # share of the variance of y, up to which predictions explain nothing
 GAIN = 0.01  # nats per row, up to which they say no more than a constant
@@ -110,8 +111,10 @@ def on_predictions(target: Target, thetas: Any, batch: Batch) -> list[str]:
     y = np.asarray(batch.y, np.float64)
     mean, var = _predicted(target, jnp.asarray(thetas), on_device(batch.x))
     mean, var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
-    if not np.isfinite(mean).all() or len(y) < 8:
-        return []
+    if not np.isfinite(mean).all():
+        return ["Cannot judge: predictive means at training rows are not finite."]
+    if len(y) < FEW:
+        return [f"Cannot judge: {len(y)} rows are too few to tell what was learned from them."]
     if target.likelihood.classes:
         return _on_classes(mean, y)
     return _on_numbers(mean, var, y)
@@ -119,14 +122,16 @@ def on_predictions(target: Target, thetas: Any, batch: Batch) -> list[str]:
 
 def _on_numbers(mean: np.ndarray, var: np.ndarray, y: np.ndarray) -> list[str]:
     error, spread = np.mean((y - mean) ** 2, axis=0), np.var(y, axis=0)
-    skill = np.max(np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), 1.0))
+    moving = np.where(spread > 0, spread, 1)
+    skill = np.where(spread > 0, 1 - error / moving, 1.0)
+    idle = skill <= SKILL
     known = np.isfinite(var) & (var > 0)
     if not known.all():
-        return _nothing(skill) if skill <= SKILL else []
-    constant = 0.5 * np.log(np.where(spread > 0, spread, 1)) + 0.5
+        return _nothing(skill, idle)
+    constant = 0.5 * np.log(moving) + 0.5
     own = np.mean(0.5 * np.log(var) + 0.5 * (y - mean) ** 2 / var, axis=0)
-    if skill <= SKILL and np.max(constant - own) <= GAIN:
-        return _nothing(float(skill))
+    if said := _nothing(skill, idle & (constant - own <= GAIN)):
+        return said
     missed = float(np.max(np.mean((y - mean) ** 2 / var, axis=0)))
     if missed <= MISS:
         return []
@@ -137,10 +142,17 @@ def _on_numbers(mean: np.ndarray, var: np.ndarray, y: np.ndarray) -> list[str]:
     ]
 
 
-def _nothing(skill: float) -> list[str]:
+def _nothing(skill: np.ndarray, idle: np.ndarray) -> list[str]:
+    """The sentence where targets are `idle`: of several, which columns of y."""
+    if not idle.any():
+        return []
+    which = "the training targets"
+    if not idle.all():
+        which = f"y[:, {', '.join(map(str, np.flatnonzero(idle)))}] at training rows"
+    most = 100 * max(float(np.max(skill[idle])), 0.0)
     return [
-        f"Nothing was learned: predictions explain {100 * max(skill, 0.0):.1f} % of the variance "
-        "of the training targets, no more than a constant does. Raise steps or the step size, "
+        f"Nothing was learned: predictions explain {most:.1f} % of the variance "
+        f"of {which}, no more than a constant does. Raise steps or the step size, "
         "standardise x and y, and check that the priors allow such functions; or x says nothing "
         "about y."
     ]

@@ -141,7 +141,7 @@ class AbstractTarget(Frozen):
 
     def in_double(self) -> Self:
         """The same densities in float64, to be asked under ``jax.enable_x64``."""
-        return in_double(self)
+        return widened(self)
 
     # -- the model as densities -------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class Weights(NamedTuple):
         return cls(np.int32(rows), dtype(kl_weight), dtype(temperature))
 
 
-def in_double(tree: Any) -> Any:
+def widened(tree: Any) -> Any:
     """A target or data with arrays of float64 in the place of float32, on the host."""
 
     def widen(leaf: Any) -> Any:

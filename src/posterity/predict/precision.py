@@ -23,6 +23,7 @@ from posterity.distributions.distribution import aside_key
 from posterity.dtypes import float_dtype
 from posterity.inputs import take
 from posterity.likelihoods.likelihood import AbstractLikelihood
+from posterity.model.target import widened
 from posterity.predict.source import Source
 
 LARGE = 1e15  # |mean| and sd from which sums of squares over draws leave single precision
@@ -103,22 +104,11 @@ def too_large(found: Any, draws: int, likelihood: AbstractLikelihood) -> np.ndar
 @contextmanager
 def in_double(source: Source, *rows: Any) -> Iterator[tuple[Any, ...]]:
     """Within: double precision, and the source and arrays of rows for it."""
-    target = source.target
-    structure, leaves = target.template
-    wide = tuple((shape, dtype.replace("float32", "float64")) for shape, dtype in leaves)
     # JAX's own convolutions take double precision as they take single.
-    target = dataclasses.replace(target, template=(structure, wide), cpu_kernels=False)
+    target = dataclasses.replace(source.target.in_double(), cpu_kernels=False)
     draws = InDouble(source.distribution, source.key, int(source.draws))
     with jax.enable_x64(True):
-        yield source._replace(target=target, distribution=draws), *map(_wide, rows)
-
-
-def _wide(tree: Any) -> Any:
-    def cast(leaf: Any) -> np.ndarray:
-        leaf = np.asarray(leaf)
-        return leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf
-
-    return jax.tree.map(cast, tree)
+        yield source._replace(target=target, distribution=draws), *map(widened, rows)
 
 
 def redone(

@@ -161,7 +161,12 @@ def _judged(
         thetas = np.asarray(distribution.even(0, min(verdict.MODES, distribution.stored)))
     else:
         thetas = np.asarray(distribution.centre())[None]
-    return [*said, *verdict.on_predictions(target, thetas, batches.some(count))]
+    try:
+        found = verdict.on_predictions(target, thetas, batches.some(count))
+    except Exception as error:  # of a user's net or likelihood: the fit is kept
+        why = next(iter(str(error).splitlines()), "") or type(error).__name__
+        found = [f"Cannot judge: predictions at training rows failed ({why})."]
+    return [*said, *found]
 
 
 def _placed(tree: Any) -> Any:

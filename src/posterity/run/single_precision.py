@@ -17,7 +17,7 @@ from posterity.cpu.compile import quick_jit
 from posterity.distributions.distribution import AbstractDistribution
 from posterity.dtypes import float_dtype
 from posterity.inputs import row_count, take
-from posterity.model.target import AbstractTarget, in_double
+from posterity.model.target import AbstractTarget, widened
 
 REMEDY = (
     'Run in double precision: jax.config.update("jax_enable_x64", True) before anything else, or '
@@ -113,7 +113,7 @@ def _both(
         data = _some(target, whole, len(points))
         single = _densities(target, data, points)
         with jax.enable_x64(True):
-            double = _densities(target.in_double(), in_double(data), points)
+            double = _densities(target.in_double(), widened(data), points)
     except Exception:  # a model need not run in double precision
         return None
     return single, double
