@@ -117,7 +117,8 @@ def test_every_kind_of_net_is_fitted(name):
     model = po.Model(ADAPTED[name][0](), po.priors.Normal(), po.likelihoods.Normal(0.5))
     posterior = po.fit(model, (X, Y), po.MAP(steps=200), progress=False)
     log_joint = posterior.history.log_joint
-    assert posterior.result.ok
+    (said,) = posterior.result.warnings
+    assert said.startswith("Cannot judge: 6 rows are too few")  # and nothing else
     assert log_joint[-1] > log_joint[0]
 
 
